@@ -1,0 +1,28 @@
+"""The database of a chat bot as a service of its own: events from NATS into SQLite, in order."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from rosey_dbsvc.counts import Counts
+    from rosey_dbsvc.database import BotDatabase
+    from rosey_dbsvc.errors import DbsvcError
+    from rosey_dbsvc.service import DatabaseService
+    from rosey_dbsvc.storage import adopt
+
+__all__ = ["BotDatabase", "Counts", "DatabaseService", "DbsvcError", "adopt"]
+
+HOMES: Final = {
+    "BotDatabase": "database",
+    "Counts": "counts",
+    "DatabaseService": "service",
+    "DbsvcError": "errors",
+    "adopt": "storage",
+}
+
+
+def __getattr__(name: str) -> object:
+    # Imported when first used: the command line need not wait for NATS to print its help.
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)

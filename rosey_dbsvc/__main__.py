@@ -1,0 +1,6 @@
+"""`python -m rosey_dbsvc`."""
+
+from rosey_dbsvc.cli import main
+
+if __name__ == "__main__":
+    main()

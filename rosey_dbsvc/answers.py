@@ -1,0 +1,100 @@
+"""Replies: each query is a task of its own, so that a slow one holds up nobody."""
+
+import logging
+from typing import Final
+
+import anyio
+from anyio import CapacityLimiter, get_cancelled_exc_class, to_thread
+from anyio.abc import TaskGroup
+from nats.aio.client import Client
+from nats.errors import Error
+
+from rosey_dbsvc import codec, faults
+from rosey_dbsvc.contract import Query
+from rosey_dbsvc.counts import Counts
+from rosey_dbsvc.errors import DatabaseFailed, DbsvcError, ReplyTooLarge, ShuttingDown
+from rosey_dbsvc.storage import Storage
+from rosey_dbsvc.writer import Writer
+
+logger = logging.getLogger(__name__)
+
+MOST_AT_ONCE: Final = 1000
+"""How many queries are in work before the next one has to wait, and what is behind it."""
+PATIENCE: Final = 5.0
+"""How long a query waits for the events before it to be committed, in seconds."""
+GOODBYE: Final = 1.0
+
+
+class Answers:
+    """Answers queries, each after the events that came before it."""
+
+    def __init__(
+        self,
+        tasks: TaskGroup,
+        nc: Client,
+        storage: Storage,
+        writer: Writer,
+        counts: Counts,
+        limiter: CapacityLimiter,
+    ) -> None:
+        """Take what the answers come from; the limiter bounds the reading threads."""
+        self._tasks = tasks
+        self._nc = nc
+        self._storage = storage
+        self._writer = writer
+        self._counts = counts
+        self._limiter = limiter
+        self._room = anyio.Semaphore(MOST_AT_ONCE, fast_acquire=True)
+
+    async def start(self, reply: str, query: Query | DbsvcError) -> None:
+        """Begin to answer the query, or to say what is wrong with it; wait if too many are."""
+        await self._room.acquire()
+        self._tasks.start_soon(self._answer, reply, query, self._writer.ticket, name="answer")
+
+    async def _answer(self, reply: str, query: Query | DbsvcError, ticket: int) -> None:
+        try:
+            await self._send(reply, await self._rows(query, ticket))
+            self._counts.answered += 1
+        except DbsvcError as error:
+            await self._refuse(reply, error)
+        except get_cancelled_exc_class():
+            with anyio.move_on_after(GOODBYE, shield=True):
+                await self._refuse(reply, ShuttingDown())
+            raise
+        finally:
+            self._room.release()
+
+    async def _rows(self, query: Query | DbsvcError, ticket: int) -> bytes:
+        if isinstance(query, DbsvcError):
+            raise query
+        await self._wait_settled(ticket)
+        try:
+            body = await to_thread.run_sync(self._read, query, limiter=self._limiter)
+        except Exception as error:
+            logger.error("%s failed: %s", query.name, faults.describe(error))  # noqa: TRY400
+            raise DatabaseFailed from error
+        if len(body) > self._nc.max_payload:
+            raise ReplyTooLarge
+        return body
+
+    async def _wait_settled(self, ticket: int) -> None:
+        if self._writer.settled >= ticket:
+            return
+        with anyio.move_on_after(PATIENCE) as waiting:
+            await self._writer.wait_settled(ticket)
+        if waiting.cancelled_caught:
+            raise DatabaseFailed("the database takes no events now")
+
+    def _read(self, query: Query) -> bytes:
+        return codec.encode(self._storage.answer(query))
+
+    async def _refuse(self, reply: str, error: DbsvcError) -> None:
+        self._counts.refused += 1
+        await self._send(reply, codec.NO_ROWS, codec.error_headers(error))
+
+    async def _send(self, reply: str, body: bytes, headers: dict[str, str] | None = None) -> None:
+        # Not `respond`, which sends the headers of the request back.
+        try:
+            await self._nc.publish(reply, body, headers=headers)
+        except (OSError, Error) as error:
+            logger.warning("a reply was lost: %s", faults.describe(error))

@@ -1,0 +1,154 @@
+"""The command line. What is slow to import is imported by the command that needs it."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from rosey_dbsvc.errors import DbsvcError
+
+app = typer.Typer(
+    name="rosey-dbsvc",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Run the command line, and turn every error of ours into one line and an exit code."""
+    try:
+        app()
+    except DbsvcError as error:
+        fail(error)
+
+
+def fail(error: DbsvcError) -> None:
+    """Say what is wrong, in the log's own form if there is one, and exit."""
+    import logging
+
+    if logging.getLogger().handlers:
+        logging.getLogger("rosey_dbsvc").critical("%s", error)
+    else:
+        typer.echo(f"rosey-dbsvc: {error}", err=True)
+    sys.exit(error.exit_code)
+
+
+def version(wanted: bool) -> None:
+    """Print the version, if it is asked for, and end."""
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"rosey-dbsvc {version('rosey-dbsvc')}")
+        raise typer.Exit
+
+
+@app.callback()
+def rosey_dbsvc(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """The database of a chat bot as a service: events from NATS into SQLite, in order."""
+
+
+@app.command()
+def run(
+    nats_url: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="NATS_URL",
+            help="A NATS server, waited for until it is there; several times for a cluster."
+            " Without any: the server on this machine, or else one of our own.",
+            show_default=False,
+        ),
+    ] = None,
+    db_path: Annotated[
+        str,
+        typer.Option(envvar="ROSEY_DBSVC_DB_PATH", help="The SQLite file, made if need be."),
+    ] = "bot_data.db",
+    prefix: Annotated[
+        str, typer.Option(envvar="ROSEY_DBSVC_PREFIX", help="What all subjects begin with.")
+    ] = "rosey.db",
+    database: Annotated[
+        str,
+        typer.Option(
+            envvar="ROSEY_DBSVC_DATABASE",
+            metavar="MODULE:ATTRIBUTE",
+            help="Your own BotDatabase, called with the path.",
+        ),
+    ] = "",
+    log_level: Annotated[
+        str,
+        typer.Option(
+            envvar="ROSEY_DBSVC_LOG_LEVEL", metavar="LEVEL", help="debug, info, warning or error."
+        ),
+    ] = "info",
+    log_format: Annotated[
+        str,
+        typer.Option(
+            envvar="ROSEY_DBSVC_LOG_FORMAT",
+            metavar="FORMAT",
+            help="text, or json: an object a line.",
+        ),
+    ] = "text",
+    stop_timeout: Annotated[
+        float,
+        typer.Option(
+            envvar="ROSEY_DBSVC_STOP_TIMEOUT",
+            metavar="SECONDS",
+            help="How long a stop may take to apply what was delivered.",
+        ),
+    ] = 10.0,
+    local_port: Annotated[
+        int,
+        typer.Option(
+            envvar="ROSEY_DBSVC_LOCAL_PORT",
+            min=1,
+            max=65535,
+            help="Without --nats-url: where a server is looked for, or else started.",
+        ),
+    ] = 4222,
+) -> None:
+    """Serve until SIGINT or SIGTERM, which lets it finish; a second one does not.
+
+    Exit codes: 0 stopped as asked, 1 failed while running, 2 could not start.
+    """
+    from rosey_dbsvc import logs
+    from rosey_dbsvc.running import run
+    from rosey_dbsvc.settings import Settings
+
+    settings = Settings(
+        nats_urls=tuple(split_urls(nats_url or [])),
+        db_path=db_path,
+        prefix=prefix,
+        database=database,
+        log_level=log_level,
+        log_format=log_format,
+        stop_timeout=stop_timeout,
+        local_port=local_port,
+    )
+    logs.configure(settings.log_level, settings.log_format)
+    sys.exit(run(settings))
+
+
+def split_urls(given: list[str]) -> list[str]:
+    """Return single URLs: the environment may have several in a value, with commas between."""
+    return [url for value in given for url in value.split(",") if url]
+
+
+@app.command()
+def operations(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="As JSON, each payload with its JSON Schema.")
+    ] = False,
+) -> None:
+    """Print what the service does: each operation, its payload and what it asks of a database."""
+    from rosey_dbsvc import tables
+
+    if as_json:
+        typer.echo(tables.operations_json())
+    else:
+        tables.print_operations()

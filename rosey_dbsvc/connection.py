@@ -1,0 +1,194 @@
+"""The connection to NATS: made with patience, watched, and closed within bounds."""
+
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from time import monotonic
+from typing import Final
+from urllib.parse import urlsplit
+
+import anyio
+from nats.aio.client import Client
+from nats.errors import Error, SlowConsumerError
+
+from rosey_dbsvc.codec import shorten
+from rosey_dbsvc.counts import Counts
+from rosey_dbsvc.errors import (
+    ConnectionRefused,
+    DbsvcError,
+    InvalidSettings,
+    PermissionDenied,
+)
+
+logger = logging.getLogger(__name__)
+
+NAME: Final = "rosey-dbsvc"
+CONNECT_TIMEOUT: Final = 2
+RECONNECT_WAIT: Final = 1
+PING_INTERVAL: Final = 15
+"""A dead link is noticed after three of these, in seconds."""
+
+FIRST_DELAY: Final = 0.5
+LONGEST_DELAY: Final = 10.0
+"""Between two attempts to connect for the first time, in seconds."""
+
+BURST: Final = 1.0
+"""Drops that follow each other within this, in seconds, are one burst, and one line in the log."""
+
+GOODBYE: Final = 3.0
+"""How long each step of leaving may take, in seconds."""
+
+REFUSALS: Final = (
+    "authorization violation",
+    "authentication expired",
+    "authentication revoked",
+)
+DENIED: Final = "permissions violation for subscription"
+
+
+OnDenied = Callable[[DbsvcError], None]
+
+
+class Unreachable(DbsvcError):
+    """None of the servers answered."""
+
+
+class Watch:
+    """What a connection says of itself, in the log and in numbers.
+
+    nats-py awaits these methods inside its read loop: they return at once and, once connected,
+    never raise.
+    """
+
+    def __init__(self, servers: int, counts: Counts, on_denied: OnDenied) -> None:
+        self._servers = servers
+        self._counts = counts
+        self._on_denied = on_denied
+        self._connected = False
+        self._leaving = False
+        self._failures = 0
+        self._last_drop = -BURST
+
+    def connected(self) -> None:
+        """Say that the first connection is made: from here on nats-py itself does what is needed."""
+        self._connected = True
+
+    def leaving(self) -> None:
+        """Say that the connection is being closed on purpose."""
+        self._leaving = True
+
+    async def error(self, error: Exception) -> None:
+        """Take an error of the connection's; of the first connect's, end the attempt."""
+        if not self._connected:
+            self._end_attempt(error)
+        elif isinstance(error, SlowConsumerError):
+            self._count_drop()
+        elif DENIED in str(error).lower():
+            self._on_denied(PermissionDenied(f"the server refuses the subscription: {error}"))
+        else:
+            logger.debug("connection: %s", describe(error))
+
+    def _end_attempt(self, error: Exception) -> None:
+        if any(refusal in str(error).lower() for refusal in REFUSALS):
+            raise ConnectionRefused(f"the server refuses the connection: {describe(error)}")
+        self._failures += 1
+        if self._failures >= self._servers:
+            raise Unreachable(describe(error))
+
+    def _count_drop(self) -> None:
+        self._counts.dropped += 1
+        now, last = monotonic(), self._last_drop
+        self._last_drop = now
+        if now - last > BURST:
+            logger.warning(
+                "messages come faster than they can be read, and are dropped: %d so far",
+                self._counts.dropped,
+            )
+
+    async def disconnected(self) -> None:
+        """Say that the connection is lost."""
+        if not self._leaving:
+            logger.warning("disconnected from NATS")
+
+    async def reconnected(self) -> None:
+        """Say that the connection is back."""
+        logger.info("connected to NATS again")
+
+
+@asynccontextmanager
+async def connected(
+    servers: Sequence[str], counts: Counts, on_denied: OnDenied
+) -> AsyncIterator[Client]:
+    """Connect, however long it takes, and close the connection at the end.
+
+    Raises InvalidSettings for a URL that is none, and ConnectionRefused for credentials that are not
+    the server's. `on_denied` is called if the server refuses a subscription later.
+    """
+    nc, watch = await _connect(list(servers), counts, on_denied)
+    try:
+        yield nc
+    finally:
+        watch.leaving()
+        await close(nc)
+
+
+async def _connect(servers: list[str], counts: Counts, on_denied: OnDenied) -> tuple[Client, Watch]:
+    delay = FIRST_DELAY
+    while True:
+        try:
+            return await _attempt(servers, Watch(len(servers), counts, on_denied))
+        except Unreachable as error:
+            shown = ", ".join(map(redact, servers))
+            logger.warning("waiting for NATS at %s: %s", shown, error)
+        await anyio.sleep(delay)
+        delay = min(2 * delay, LONGEST_DELAY)
+
+
+async def _attempt(servers: list[str], watch: Watch) -> tuple[Client, Watch]:
+    nc = Client()
+    try:
+        await nc.connect(
+            servers=servers,
+            name=NAME,
+            error_cb=watch.error,
+            disconnected_cb=watch.disconnected,
+            reconnected_cb=watch.reconnected,
+            connect_timeout=CONNECT_TIMEOUT,
+            reconnect_time_wait=RECONNECT_WAIT,
+            max_reconnect_attempts=-1,
+            ping_interval=PING_INTERVAL,
+        )
+    except Error as error:  # of the URLs; what the servers say goes to the watch
+        raise InvalidSettings(describe(error)) from None
+    except BaseException:
+        await close(nc)
+        raise
+    watch.connected()
+    return nc, watch
+
+
+async def close(nc: Client) -> None:
+    """Send what is still to be sent, and close; neither cancellation nor a dead server delays it."""
+    for goodbye in (nc.drain, nc.close):
+        with anyio.move_on_after(GOODBYE, shield=True), suppress(OSError, Error):
+            if not nc.is_closed:
+                await goodbye()
+
+
+async def listens(host: str, port: int) -> bool:
+    """Return whether something listens there."""
+    with anyio.move_on_after(CONNECT_TIMEOUT), suppress(OSError):
+        async with await anyio.connect_tcp(host, port):
+            return True
+    return False
+
+
+def redact(url: str) -> str:
+    """Return the URL without what opens the door."""
+    parts = urlsplit(url if "://" in url else f"nats://{url}")
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def describe(error: Exception) -> str:
+    """Return the error on one line, without nats-py's own prefix."""
+    return shorten(str(error).removeprefix("nats: ").strip("'") or type(error).__name__)

@@ -1,0 +1,35 @@
+"""What the parts of a BotDatabase stand on: a connection, and what time it is."""
+
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+class Base:
+    """A connection to the tables, and the clock that their timestamps are read from.
+
+    Each public method of a part is a transaction of its own: `with self.conn` commits it, or rolls
+    it back. Who puts another object with the verbs of a connection in place of `conn` decides when
+    that is.
+    """
+
+    conn: sqlite3.Connection
+
+    def __init__(self, conn: sqlite3.Connection) -> None:
+        self.conn = conn
+        self._clock: Callable[[], float] = time.time
+
+    def use_clock(self, clock: Callable[[], float]) -> None:
+        """Take "now" from this function, in Unix seconds, instead of from the system."""
+        self._clock = clock
+
+    def _now(self) -> int:
+        return int(self._clock())
+
+    def _rows(self, sql: str, *values: object) -> list[dict[str, Any]]:
+        return [dict(row) for row in self.conn.execute(sql, values)]
+
+    def _row(self, sql: str, *values: object) -> dict[str, Any] | None:
+        row = self.conn.execute(sql, values).fetchone()
+        return None if row is None else dict(row)

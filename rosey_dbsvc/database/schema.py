@@ -1,0 +1,68 @@
+"""Opening a file: the tables of Rosey v0.5.0 are there, whatever was there before."""
+
+import os
+import sqlite3
+import time
+from contextlib import closing, suppress
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+SCHEMA: Final = files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+
+LATE_COLUMNS: Final = (
+    ("channel_stats", "max_connected", "INTEGER DEFAULT 0"),
+    ("channel_stats", "max_connected_timestamp", "INTEGER"),
+    ("outbound_messages", "retry_count", "INTEGER DEFAULT 0"),
+    ("outbound_messages", "last_error", "TEXT"),
+)
+"""What the files of older bots may lack: table, column, declaration."""
+
+
+def connect(path: str) -> sqlite3.Connection:
+    """Open the file for writing, made if need be, readable by its owner only."""
+    if path != ":memory:":
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    conn = _configured(sqlite3.connect(path, check_same_thread=False))
+    # Readers of a write-ahead log do not wait for the writer; FULL flushes each commit to disk.
+    conn.execute("PRAGMA journal_mode = WAL")
+    conn.execute("PRAGMA synchronous = FULL")
+    return conn
+
+
+def connect_reader(path: str) -> sqlite3.Connection:
+    """Open a file that is there, for reading only."""
+    uri = f"{Path(path).absolute().as_uri()}?mode=ro"
+    return _configured(sqlite3.connect(uri, uri=True, check_same_thread=False))
+
+
+def _configured(conn: sqlite3.Connection) -> sqlite3.Connection:
+    conn.row_factory = sqlite3.Row
+    return conn
+
+
+def prepare(conn: sqlite3.Connection) -> None:
+    """Make what is missing of tables, late columns and the rows that are always there."""
+    with conn:
+        conn.execute("BEGIN IMMEDIATE")
+        for statement in SCHEMA.split(";"):
+            conn.execute(statement)
+        for table, column, declaration in LATE_COLUMNS:
+            _add_column(conn, table, column, declaration)
+        for table in ("channel_stats", "current_status"):
+            _seed(conn, table)
+
+
+def _add_column(conn: sqlite3.Connection, table: str, column: str, declaration: str) -> None:
+    with closing(conn.execute("SELECT name FROM pragma_table_info(?)", (table,))) as columns:
+        present = {name for (name,) in columns}
+    if column not in present:
+        conn.execute(f"ALTER TABLE {table} ADD COLUMN {column} {declaration}")
+
+
+def _seed(conn: sqlite3.Connection, table: str) -> None:
+    conn.execute(
+        f"INSERT OR IGNORE INTO {table} (id, last_updated) VALUES (1, ?)",  # noqa: S608
+        (int(time.time()),),
+    )

@@ -1,0 +1,115 @@
+"""Everything that this package raises, each class with its codes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar
+
+
+class DbsvcError(Exception):
+    """The database service failed."""
+
+    code: ClassVar[int] = 500
+    """What a requester reads in the header `Nats-Service-Error-Code`."""
+    exit_code: ClassVar[int] = 1
+    """What the process exits with."""
+
+    def __init__(self, message: str = "") -> None:
+        """Take a message of one line; the class's docstring stands in for none."""
+        super().__init__(message or (self.__doc__ or "").partition("\n")[0])
+
+
+# What a requester is told.
+
+
+class InvalidPayload(DbsvcError):
+    """The payload is not what the operation takes."""
+
+    code = 400
+
+
+class ReplyTooLarge(DbsvcError):
+    """The reply is larger than the server's max_payload: ask for less."""
+
+    code = 413
+
+
+class DatabaseFailed(DbsvcError):
+    """The database failed."""
+
+
+class ShuttingDown(DbsvcError):
+    """The service is shutting down."""
+
+    code = 503
+
+
+# What keeps a service from starting.
+
+
+class CannotStart(DbsvcError):
+    """The service cannot start."""
+
+    exit_code = 2
+
+
+class InvalidSettings(CannotStart):
+    """A setting has no usable value."""
+
+
+class CannotOpen(CannotStart):
+    """The database cannot be opened."""
+
+
+class DatabaseInUse(CannotStart):
+    """Another service writes this database."""
+
+
+class NotAdoptable(CannotStart):
+    """The object lacks a method of a BotDatabase."""
+
+
+class ConnectionRefused(CannotStart):
+    """The NATS server does not let this service in."""
+
+
+class NoServer(CannotStart):
+    """There is no NATS server, and none can be started."""
+
+
+class AlreadyServing(CannotStart):
+    """The service runs already."""
+
+
+# What ends a service that runs.
+
+
+class NotADatabase(DbsvcError):
+    """The file is not a database, or not one that can be read."""
+
+
+class ConnectionLost(DbsvcError):
+    """The connection to NATS is closed for good."""
+
+
+class PermissionDenied(DbsvcError):
+    """The NATS server does not let this service subscribe."""
+
+
+@contextmanager
+def sole_error() -> Iterator[None]:
+    """Raise the one error of a group as itself: a host sees what failed, not how tasks are nested."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        errors = list(_leaves(group))
+        if len(errors) > 1:
+            raise
+        raise errors[0] from errors[0].__cause__
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

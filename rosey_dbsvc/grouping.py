@@ -1,0 +1,164 @@
+"""One transaction around the calls of methods that each commit."""
+
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self
+
+from rosey_dbsvc.errors import NotAdoptable
+
+BUSY_TIMEOUT: Final = 250
+"""How long SQLite itself waits for a lock, in ms. The writer tries again, and can be stopped."""
+USUAL_BUSY_TIMEOUT: Final = 5000
+"""What Python's sqlite3 sets."""
+
+
+class TornBatch(Exception):
+    """A method rolled back, and with it what was not its own: the batch is to be done over."""
+
+
+@dataclass(slots=True)
+class State:
+    """Whether commits wait, whether the event at hand can be undone alone, and what was undone."""
+
+    deferring: bool = False
+    isolating: bool = False
+    torn: bool = False
+
+
+class Group:
+    """Stands in for the connection of a database whose methods commit.
+
+    During a batch `commit` waits for its end, and `rollback` undoes no more than the event at hand.
+    At any other time, and in everything else, it is that connection.
+    """
+
+    conn: sqlite3.Connection
+    _state: State
+
+    def __init__(self, conn: sqlite3.Connection) -> None:
+        vars(self).update(conn=conn, _state=State())
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self.conn, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(self.conn, name, value)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.commit()
+        else:
+            self.rollback()
+
+    @property
+    def file(self) -> str:
+        """The path of the database's file, empty for one in memory."""
+        return str(self.conn.execute("PRAGMA database_list").fetchone()[2])
+
+    def commit(self) -> None:
+        """Commit, outside of a batch."""
+        if not self._state.deferring:
+            self.conn.commit()
+
+    def rollback(self) -> None:
+        """Roll back, within a batch to the beginning of the event."""
+        if not self._state.deferring:
+            self.conn.rollback()
+        elif self._state.isolating:
+            self.conn.execute("ROLLBACK TO event")
+        else:
+            self._state.torn = True
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Make one transaction of what is called inside: all of it is committed, or nothing.
+
+        Raises TornBatch if a method rolled back outside of `event`.
+        """
+        self.conn.commit()  # what a method outside of a batch has left open
+        self.conn.execute("BEGIN IMMEDIATE")
+        self._state.deferring, self._state.torn = True, False
+        try:
+            yield
+            self._refuse_torn()
+            self.conn.commit()
+        except BaseException:
+            self.conn.rollback()
+            raise
+        finally:
+            self._state.deferring = False
+
+    def _refuse_torn(self) -> None:
+        if self._state.torn:
+            raise TornBatch
+
+    @contextmanager
+    def event(self) -> Iterator[None]:
+        """Undo, within a batch, what is called inside if it fails."""
+        self.conn.execute("SAVEPOINT event")
+        self._state.isolating = True
+        try:
+            yield
+        except BaseException:
+            if self.conn.in_transaction:  # a full disk has undone it already
+                self.conn.execute("ROLLBACK TO event")
+            raise
+        finally:
+            self._state.isolating = False
+            if self.conn.in_transaction:
+                self.conn.execute("RELEASE event")
+
+    @classmethod
+    def of(cls, database: object) -> Self | None:
+        """Take the place of the database's `conn`.
+
+        None if it has no SQLite connection there, or one whose commits are not its methods' own.
+        Raises NotAdoptable if the connection keeps to the thread it was made in.
+        """
+        conn = getattr(database, "conn", None)
+        if not isinstance(conn, sqlite3.Connection):
+            return None
+        _refuse_thread_bound(conn)
+        if not _commits_explicitly(conn):
+            return None
+        group = cls(conn)
+        try:
+            database.conn = group  # type: ignore[attr-defined]
+        except AttributeError:  # a property
+            return None
+        conn.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
+        return group
+
+    def release(self, database: object) -> None:
+        """Give the database its connection back."""
+        self.conn.execute(f"PRAGMA busy_timeout = {USUAL_BUSY_TIMEOUT}")
+        database.conn = self.conn  # type: ignore[attr-defined]
+
+
+def _commits_explicitly(conn: sqlite3.Connection) -> bool:
+    # In autocommit mode methods begin transactions themselves, or need none. Since Python 3.12
+    # there is `autocommit`, and -1 is the mode that was the only one before.
+    return conn.isolation_level is not None and getattr(conn, "autocommit", -1) == -1
+
+
+def _refuse_thread_bound(conn: sqlite3.Connection) -> None:
+    with ThreadPoolExecutor(1) as another_thread:
+        try:
+            another_thread.submit(conn.execute, "SELECT 1").result()
+        except sqlite3.ProgrammingError:
+            raise NotAdoptable(
+                "the database's connection works in one thread only: "
+                "open it with sqlite3.connect(..., check_same_thread=False)"
+            ) from None

@@ -1,0 +1,78 @@
+"""Where messages come from: one subscription to everything under the prefix.
+
+One, because NATS keeps the order of a connection's messages only within a subscription.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import anyio
+from anyio import CancelScope, lowlevel
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error
+
+from rosey_dbsvc.errors import NoServer
+
+LOOKED_EVERY: Final = 0.05
+"""How often a drain looks whether the server is still there, in seconds."""
+GOODBYE: Final = 3.0
+
+
+class Intake:
+    """The messages of a subscription; they end when asked to, after all that was delivered."""
+
+    def __init__(self, nc: Client, subscription: Subscription) -> None:
+        self._nc = nc
+        self._subscription = subscription
+
+    @property
+    def messages(self) -> AsyncIterator[Msg]:
+        """The messages in order. A loop over them is ended with `end`: cancelled, it loses one."""
+        return self._subscription.messages
+
+    @property
+    def delivered(self) -> int:
+        """How many messages have been delivered, dropped ones included."""
+        return self._subscription.delivered
+
+    async def end(self) -> None:
+        """Take nothing new, and let `messages` end once what was delivered is read."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._drain, tasks.cancel_scope, name="drain")
+                while self._nc.is_connected:
+                    await anyio.sleep(LOOKED_EVERY)
+                tasks.cancel_scope.cancel()
+        finally:
+            self._let_end()
+
+    async def _drain(self, scope: CancelScope) -> None:
+        with suppress(OSError, Error):
+            await self._subscription.drain()
+        scope.cancel()
+
+    def _let_end(self) -> None:
+        # What `drain` does last. If the server has gone, it waits for it in vain, and nats-py has no
+        # public way to end a subscription that was being drained.
+        self._subscription._stop_processing()  # noqa: SLF001
+        self._nc._remove_sub(self._subscription._id)  # noqa: SLF001
+
+
+@asynccontextmanager
+async def subscribed(nc: Client, subject: str) -> AsyncIterator[Intake]:
+    """Subscribe, and come back when the server knows it. Raises NoServer."""
+    try:
+        subscription = await nc.subscribe(subject)
+        await lowlevel.checkpoint()  # or the flush overtakes the subscription
+        with CancelScope(shield=True):
+            await nc.flush()
+    except Error as error:
+        raise NoServer(f"cannot subscribe to {subject}: {error}") from None
+    try:
+        yield Intake(nc, subscription)
+    finally:
+        with anyio.move_on_after(GOODBYE, shield=True), suppress(OSError, Error):
+            await subscription.unsubscribe()

@@ -1,0 +1,45 @@
+"""One writer per database file."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from rosey_dbsvc.errors import CannotOpen, DatabaseInUse
+
+
+@contextmanager
+def one_writer(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Keep other services from writing this file, also from under another of its names.
+
+    The operating system lets go of the lock when the process dies; the file `<path>.lock` stays,
+    and has the number of the process. Raises DatabaseInUse or CannotOpen.
+    """
+    file = Path(os.path.realpath(path))
+    _check(file)
+    held = file.with_name(f"{file.name}.lock")
+    # Of the service, not of a thread: it is released in whichever thread closes the database.
+    lock = FileLock(held, blocking=False, thread_local=False)
+    try:
+        lock.acquire()
+        held.write_text(f"{os.getpid()}\n")
+    except Timeout:
+        pid = held.read_text().strip() or "not known"
+        raise DatabaseInUse(
+            f"another service writes {path}: stop it first, its process id is {pid}"
+        ) from None
+    except OSError as error:
+        raise CannotOpen(f"cannot write beside {path}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _check(file: Path) -> None:
+    if file.is_dir():
+        raise CannotOpen(f"{file} is a directory: name a file in it")
+    if not file.parent.is_dir():
+        raise CannotOpen(f"cannot make {file.name}: there is no directory {file.parent}")

@@ -1,0 +1,53 @@
+"""Where log lines go and how they look: pleasant on a terminal, plain in a pipe, or JSON."""
+
+import logging
+import sys
+from datetime import UTC, datetime
+
+import msgspec
+
+from rosey_dbsvc.settings import LogFormat, LogLevel
+
+
+class PlainFormatter(logging.Formatter):
+    """A line a record."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+
+class JsonFormatter(logging.Formatter):
+    """An object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as JSON."""
+        fields = {
+            "time": datetime.fromtimestamp(record.created, UTC),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            fields["traceback"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(fields).decode()
+
+
+def configure(level: LogLevel, log_format: LogFormat) -> None:
+    """Send the log to standard error."""
+    logging.basicConfig(level=logging.WARNING, handlers=[_handler(log_format)], force=True)
+    logging.getLogger("rosey_dbsvc").setLevel(level.upper())
+
+
+def _handler(log_format: LogFormat) -> logging.Handler:
+    if log_format == "text" and sys.stderr.isatty():
+        return _terminal()
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if log_format == "json" else PlainFormatter())
+    return handler
+
+
+def _terminal() -> logging.Handler:
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    return RichHandler(console=Console(stderr=True), show_path=False, log_time_format="%X")

@@ -1,0 +1,99 @@
+"""From the path of a file, or somebody's BotDatabase, to a storage; and back."""
+
+import logging
+import os
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
+from operator import attrgetter
+from typing import Any
+
+from rosey_dbsvc import faults
+from rosey_dbsvc.errors import CannotOpen, DbsvcError, InvalidSettings, NotADatabase
+from rosey_dbsvc.lock import one_writer
+from rosey_dbsvc.storage import Storage, adopt
+
+logger = logging.getLogger(__name__)
+
+Factory = Callable[[str], Any]
+"""Makes a database from the path of its file."""
+
+IN_MEMORY = ":memory:"
+
+
+@contextmanager
+def opened(database: object, factory: Factory) -> Iterator[Storage]:
+    """Open the database at a path with the factory, or adopt the object that is given instead.
+
+    Who opened a database closes it: an object that is given stays open. To be entered and left in
+    threads, not on an event loop. Raises CannotOpen, DatabaseInUse, NotADatabase or NotAdoptable.
+    """
+    with ExitStack() as stack:
+        if isinstance(database, str | os.PathLike):
+            path = os.fspath(database)
+            if path != IN_MEMORY:
+                stack.enter_context(one_writer(path))
+            database = _make(factory, path)
+            stack.callback(_close, database)
+            storage = _adopted(database, stack)
+        else:
+            storage = _adopted(database, stack)
+            if storage.file:
+                stack.enter_context(one_writer(storage.file))
+        yield storage
+
+
+def load_factory(name: str) -> Factory:
+    """Return the callable called MODULE:ATTRIBUTE, also of a module in the current directory.
+
+    Raises InvalidSettings.
+    """
+    module, _, attribute = name.partition(":")
+    if not (module and attribute):
+        raise InvalidSettings(
+            "--database takes MODULE:ATTRIBUTE, such as common.database:BotDatabase"
+        )
+    sys.path.insert(0, os.getcwd())
+    try:
+        factory = attrgetter(attribute)(import_module(module))
+    except Exception as error:
+        raise InvalidSettings(f"cannot import {name}: {faults.describe(error)}") from error
+    if not callable(factory):
+        raise InvalidSettings(f"{name} cannot be called with the path of a file")
+    return factory  # type: ignore[no-any-return]
+
+
+def _adopted(database: object, stack: ExitStack) -> Storage:
+    storage = adopt(database)
+    stack.callback(storage.release)
+    return storage
+
+
+def _make(factory: Factory, path: str) -> object:
+    try:
+        return factory(path)
+    except DbsvcError:
+        raise
+    except Exception as error:
+        raise _explain(error, path) from error
+
+
+def _explain(error: Exception, path: str) -> DbsvcError:
+    if faults.is_fatal(error):
+        return NotADatabase(f"{path} is not a database that can be read: {error}")
+    if isinstance(error, OSError):
+        return CannotOpen(f"cannot open {path}: {error.strerror}")
+    if isinstance(error, sqlite3.Error):
+        hint = ": another program holds it" if "locked" in str(error) else ""
+        return CannotOpen(f"cannot open {path}: {error}{hint}")
+    return CannotOpen(f"cannot open {path}: {faults.describe(error)}")
+
+
+def _close(database: Any) -> None:  # noqa: ANN401
+    try:
+        if hasattr(database, "close"):
+            database.close()
+    except Exception as error:  # noqa: BLE001  what is committed is safe, and there is no going back
+        logger.error("closing the database failed: %s", faults.describe(error))  # noqa: TRY400

@@ -1,0 +1,100 @@
+"""The service as a process: settings, a server, a database and signals, joined."""
+
+import logging
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import anyio
+from anyio import TASK_STATUS_IGNORED, CancelScope
+from anyio.abc import TaskStatus
+
+from rosey_dbsvc.connection import listens
+from rosey_dbsvc.database import BotDatabase
+from rosey_dbsvc.embedded import nats_server
+from rosey_dbsvc.errors import sole_error
+from rosey_dbsvc.opening import load_factory
+from rosey_dbsvc.service import DatabaseService
+from rosey_dbsvc.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+class Process:
+    """One `rosey-dbsvc run`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._factory = load_factory(settings.database) if settings.database else BotDatabase
+        self._scope = CancelScope()
+        self._service: DatabaseService | None = None
+
+    async def run(self) -> int:
+        """Serve until a signal comes; return the exit code. Raises a DbsvcError."""
+        with sole_error():
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(self._obey_signals, name="signals")
+                with self._scope:
+                    await self._serve()
+                tasks.cancel_scope.cancel()
+        return 1 if self._service and self._service.counts.abandoned else 0
+
+    async def _serve(self) -> None:
+        settings = self._settings
+        async with _servers(settings) as urls:
+            self._service = DatabaseService(
+                urls,
+                settings.db_path,
+                prefix=settings.prefix,
+                stop_timeout=settings.stop_timeout,
+                factory=self._factory,
+            )
+            await self._service.serve()
+
+    async def _obey_signals(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        with anyio.open_signal_receiver(*SIGNALS) as signals:
+            task_status.started()
+            async for number in signals:
+                self._obey(number)
+
+    def _obey(self, number: signal.Signals) -> None:
+        if not self._scope.cancel_called:
+            logger.info("%s: stopping", number.name)
+            self._scope.cancel()
+        elif self._service is not None:
+            logger.warning("%s again: stopping at once", number.name)
+            self._service.abort()
+
+
+@asynccontextmanager
+async def _servers(settings: Settings) -> AsyncIterator[list[str]]:
+    """Yield the URLs that were given, or that of a server on this machine, started if need be."""
+    port = settings.local_port
+    if settings.nats_urls:
+        yield list(settings.nats_urls)
+    elif await listens("localhost", port):
+        yield [f"nats://localhost:{port}"]
+    else:
+        async with nats_server(port) as url:
+            logger.info("no NATS server on port %d, started one of our own: %s", port, url)
+            yield [url]
+
+
+def run(settings: Settings) -> int:
+    """Run the service; return the exit code. Raises a DbsvcError."""
+    return anyio.run(_run, settings, backend_options={"use_uvloop": _has_uvloop()})
+
+
+async def _run(settings: Settings) -> int:
+    return await Process(settings).run()
+
+
+def _has_uvloop() -> bool:
+    try:
+        import uvloop  # noqa: F401
+    except ImportError:
+        return False
+    return True

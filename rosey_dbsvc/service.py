@@ -1,0 +1,166 @@
+"""The service as a bot's own code uses it: opened, started, stopped and closed."""
+
+import logging
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from types import TracebackType
+from typing import Self
+
+import anyio
+from anyio import TASK_STATUS_IGNORED, CancelScope, to_thread
+from anyio.abc import TaskGroup, TaskStatus
+from nats.aio.client import Client
+
+from rosey_dbsvc.connection import connected
+from rosey_dbsvc.counts import Counts
+from rosey_dbsvc.database import BotDatabase
+from rosey_dbsvc.errors import AlreadyServing, sole_error
+from rosey_dbsvc.opening import Factory, opened
+from rosey_dbsvc.serving import Serving
+from rosey_dbsvc.settings import (
+    DEFAULT_DB_PATH,
+    DEFAULT_PREFIX,
+    DEFAULT_STOP_TIMEOUT,
+    check_prefix,
+)
+from rosey_dbsvc.storage import Storage
+
+logger = logging.getLogger(__name__)
+
+
+class DatabaseService:
+    """Applies the events of a chat bot, published on NATS, to a database, and answers its queries.
+
+    Either one of the host's tasks, which ends when the service has stopped,
+
+        async with anyio.create_task_group() as tg:
+            await tg.start(service.serve)
+
+    or a context (`async with service`), or the pair `await service.start()`, `await service.stop()`,
+    called in one task. However it is asked to stop, by `stop`, by the end of the context or by
+    cancellation, it first applies what was delivered and answers what was asked, for at most
+    `stop_timeout` seconds.
+    """
+
+    def __init__(
+        self,
+        nats_client: Client | str | Sequence[str],
+        db_path: str | os.PathLike[str] | object = DEFAULT_DB_PATH,
+        *,
+        prefix: str = DEFAULT_PREFIX,
+        stop_timeout: float = DEFAULT_STOP_TIMEOUT,
+        factory: Factory = BotDatabase,
+    ) -> None:
+        """Take a connection, which is left open, or URLs; and a path, or a BotDatabase object.
+
+        `factory` opens the path. An object is adopted if it has the methods of a BotDatabase, and is
+        left open. Raises InvalidSettings if the prefix cannot begin a subject.
+        """
+        self.prefix = check_prefix(prefix)
+        self.stop_timeout = stop_timeout
+        self.counts = Counts()
+        """What the service has done since it was started last."""
+        self._nats = nats_client
+        self._database = db_path
+        self._factory = factory
+        self._serving: Serving | None = None
+        self._group: TaskGroup | None = None
+        self._starter = 0
+
+    async def serve(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        """Serve until asked to stop; started means that the server knows the subscription.
+
+        Raises a CannotStart, ConnectionLost, PermissionDenied or NotADatabase, each in one line.
+        """
+        if self._serving is not None:
+            raise AlreadyServing
+        self.counts = Counts()
+        serving = self._serving = Serving(self.prefix, self.stop_timeout, self.counts)
+        try:
+            with sole_error():
+                async with self._opened() as storage, self._connected(serving) as nc:
+                    await serving.serve(storage, nc, task_status)
+        finally:
+            self._serving = None
+            serving.finished.set()
+            if serving.started:
+                self._say_stopped()
+        if serving.failure is not None:
+            raise serving.failure
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[Storage]:
+        opening = opened(self._database, self._factory)
+        storage = await to_thread.run_sync(opening.__enter__)
+        try:
+            yield storage
+        finally:
+            with CancelScope(shield=True):
+                await to_thread.run_sync(opening.__exit__, None, None, None)
+
+    def _connected(self, serving: Serving) -> AbstractAsyncContextManager[Client]:
+        if isinstance(self._nats, Client):
+            return nullcontext(self._nats)
+        servers = [self._nats] if isinstance(self._nats, str) else self._nats
+        return connected(servers, self.counts, on_denied=serving.fail)
+
+    def _say_stopped(self) -> None:
+        if self.counts.abandoned:
+            logger.error(
+                "stopped too early for %d delivered messages: they are lost", self.counts.abandoned
+            )
+        logger.info(
+            "stopped: %d events applied, %d rejected, %d queries answered",
+            self.counts.applied,
+            self.counts.rejected,
+            self.counts.answered,
+        )
+
+    def ask_to_stop(self) -> None:
+        """Begin to stop, and return at once."""
+        if self._serving is not None:
+            self._serving.stop()
+
+    def abort(self) -> None:
+        """Stop now: what is not committed is abandoned, and counted."""
+        if self._serving is not None:
+            self._serving.abort()
+
+    async def start(self) -> None:
+        """Start in the background; return when the service serves. To be paired with `stop`."""
+        if self._serving is not None:
+            logger.warning("DatabaseService already running")
+            return
+        group = anyio.create_task_group()
+        await group.__aenter__()
+        try:
+            await group.start(self.serve, name="rosey-dbsvc")
+        except BaseException as error:
+            with sole_error():
+                await group.__aexit__(type(error), error, error.__traceback__)
+            raise
+        self._group, self._starter = group, anyio.get_current_task().id
+
+    async def stop(self) -> None:
+        """Stop; return when all that was delivered is committed and everything is closed."""
+        await self.__aexit__(None, None, None)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        serving = self._serving
+        self.ask_to_stop()
+        if self._group is not None and self._starter == anyio.get_current_task().id:
+            group, self._group = self._group, None
+            with sole_error():
+                await group.__aexit__(kind, error, traceback)
+        elif serving is not None:
+            await serving.finished.wait()

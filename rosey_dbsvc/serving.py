@@ -1,0 +1,109 @@
+"""One life of the service, from the subscription to the last commit."""
+
+import logging
+
+import anyio
+from anyio import CancelScope, CapacityLimiter
+from anyio.abc import TaskStatus
+from nats.aio.client import Client
+
+from rosey_dbsvc.answers import Answers
+from rosey_dbsvc.connection import describe, redact
+from rosey_dbsvc.consumer import Consumer
+from rosey_dbsvc.counts import Counts
+from rosey_dbsvc.errors import ConnectionLost, DbsvcError
+from rosey_dbsvc.intake import Intake, subscribed
+from rosey_dbsvc.storage import READERS, Storage
+from rosey_dbsvc.writer import Writer
+
+logger = logging.getLogger(__name__)
+
+
+class Serving:
+    """Consumes, answers and commits until it is stopped, fails, or its host is cancelled.
+
+    Only the wait for the stop can be cancelled. What works is shielded from the host, because a
+    cancelled loop over messages loses one: it is ended instead, within `stop_timeout` seconds.
+    """
+
+    def __init__(self, prefix: str, stop_timeout: float, counts: Counts) -> None:
+        self.started = False
+        self.finished = anyio.Event()
+        self.failure: DbsvcError | None = None
+        self._subject = f"{prefix}.>"
+        self._prefix = prefix
+        self._stop_timeout = stop_timeout
+        self._counts = counts
+        self._stopping = anyio.Event()
+        self._work_scope = CancelScope(shield=True)
+
+    def stop(self) -> None:
+        """Begin to stop: take nothing new, and finish what was delivered."""
+        if not self._stopping.is_set():
+            self._stopping.set()
+            self._work_scope.deadline = anyio.current_time() + self._stop_timeout
+
+    def abort(self) -> None:
+        """Stop now: what is not committed is abandoned, and counted."""
+        self.stop()
+        self._work_scope.cancel()
+
+    def fail(self, error: DbsvcError) -> None:
+        """Begin to stop, because of this."""
+        self.failure = self.failure or error
+        self.stop()
+
+    async def serve(self, storage: Storage, nc: Client, task_status: TaskStatus[None]) -> None:
+        """Serve until the stop, and finish; started means that the server knows the subscription."""
+        async with anyio.create_task_group() as tasks:
+            try:
+                await tasks.start(self._work, storage, nc, name="rosey-dbsvc work")
+                self._say_serving(storage, nc)
+                task_status.started()
+                await self._stopping.wait()
+            finally:
+                self.stop()
+
+    def _say_serving(self, storage: Storage, nc: Client) -> None:
+        self.started = True
+        logger.info("serving %s of %s into %s", self._subject, server_of(nc), storage.name)
+        if not storage.commits_batches:
+            logger.info("the database commits each event by itself")
+
+    async def _work(self, storage: Storage, nc: Client, *, task_status: TaskStatus[None]) -> None:
+        writing = CapacityLimiter(1)
+        reading = CapacityLimiter(READERS) if storage.reads_apart else writing
+        writer = Writer(storage.apply, self._counts, limiter=writing)
+        with self._work_scope:
+            async with anyio.create_task_group() as committing:
+                committing.start_soon(writer.run, name="writer")
+                async with anyio.create_task_group() as tasks:
+                    answers = Answers(tasks, nc, storage, writer, self._counts, reading)
+                    consumer = Consumer(self._prefix, writer, answers, self._counts)
+                    await self._consume(consumer, nc, task_status)
+                writer.end()
+        self._counts.abandoned += writer.pending
+
+    async def _consume(self, consumer: Consumer, nc: Client, task_status: TaskStatus[None]) -> None:
+        async with subscribed(nc, self._subject) as intake:
+            try:
+                async with anyio.create_task_group() as loops:
+                    loops.start_soon(self._loop, consumer, intake, nc, name="consumer")
+                    task_status.started()
+                    await self._stopping.wait()
+                    await intake.end()
+            finally:
+                if self._work_scope.cancel_called:
+                    unread = intake.delivered - consumer.consumed - self._counts.dropped
+                    self._counts.abandoned += unread
+
+    async def _loop(self, consumer: Consumer, intake: Intake, nc: Client) -> None:
+        await consumer.run(intake.messages)
+        if not self._stopping.is_set():  # the messages ended unasked
+            why = describe(nc.last_error) if nc.last_error else "closed by its owner"
+            self.fail(ConnectionLost(f"the connection to NATS is closed for good: {why}"))
+
+
+def server_of(nc: Client) -> str:
+    """Return the URL of the server, without what opens the door."""
+    return redact(nc.connected_url.geturl()) if nc.connected_url else "a server that is away"

@@ -1,0 +1,69 @@
+"""What an operator may set, checked before anything starts."""
+
+import re
+from typing import Any, Final, Literal, get_args
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from rosey_dbsvc.errors import InvalidSettings
+
+DEFAULT_DB_PATH: Final = "bot_data.db"
+DEFAULT_PREFIX: Final = "rosey.db"
+DEFAULT_STOP_TIMEOUT: Final = 10.0
+DEFAULT_LOCAL_PORT: Final = 4222
+
+LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+PREFIX: Final = re.compile(r"[\w-]+(\.[\w-]+)*")
+SCHEMES: Final = ("nats", "tls")
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """How `rosey-dbsvc run` runs. Raises InvalidSettings, naming the flag."""
+
+    nats_urls: tuple[str, ...] = ()
+    """Empty: the server on this machine, or one of our own."""
+    local_port: int = DEFAULT_LOCAL_PORT
+    db_path: str = DEFAULT_DB_PATH
+    prefix: str = DEFAULT_PREFIX
+    database: str = ""
+    """MODULE:ATTRIBUTE, called with the path; empty: the BotDatabase of this package."""
+    log_level: LogLevel = "info"
+    log_format: LogFormat = "text"
+    stop_timeout: float = DEFAULT_STOP_TIMEOUT
+    """In seconds."""
+
+    def __post_init__(self) -> None:
+        for url in self.nats_urls:
+            check_url(url)
+        check_prefix(self.prefix)
+        if not 0 <= self.stop_timeout < float("inf"):
+            raise InvalidSettings("--stop-timeout takes seconds, 0 or more")
+        _check_choice("--log-level", self.log_level, LogLevel)
+        _check_choice("--log-format", self.log_format, LogFormat)
+
+
+def check_prefix(prefix: str) -> str:
+    """Return the prefix. Raises InvalidSettings if no subject can begin with it."""
+    if not PREFIX.fullmatch(prefix):
+        raise InvalidSettings(f"no subject can begin with the prefix {prefix!r}: try rosey.db")
+    return prefix
+
+
+def check_url(url: str) -> str:
+    """Return the URL. Raises InvalidSettings, without showing it: it may hold a password."""
+    try:
+        parts = urlsplit(url if "://" in url else f"nats://{url}")
+        usable = parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of the port
+        usable = False
+    if not usable:
+        raise InvalidSettings("the NATS URL is not one: try nats://host:4222")
+    return url
+
+
+def _check_choice(flag: str, value: str, choices: Any) -> None:  # noqa: ANN401
+    if value not in get_args(choices):
+        raise InvalidSettings(f"{flag} takes one of {', '.join(get_args(choices))}")
