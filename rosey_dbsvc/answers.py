@@ -7,9 +7,9 @@ import anyio
 from anyio import CapacityLimiter, get_cancelled_exc_class, to_thread
 from anyio.abc import TaskGroup
 from nats.aio.client import Client
-from nats.errors import Error
 
 from rosey_dbsvc import codec, faults
+from rosey_dbsvc.connection import GONE
 from rosey_dbsvc.contract import Query
 from rosey_dbsvc.counts import Counts
 from rosey_dbsvc.errors import DatabaseFailed, DbsvcError, ReplyTooLarge, ShuttingDown
@@ -56,10 +56,10 @@ class Answers:
             await self._send(reply, await self._rows(query, ticket))
             self._counts.answered += 1
         except DbsvcError as error:
-            await self._refuse(reply, error)
+            await self.refuse(reply, error)
         except get_cancelled_exc_class():
             with anyio.move_on_after(GOODBYE, shield=True):
-                await self._refuse(reply, ShuttingDown())
+                await self.refuse(reply, ShuttingDown())
             raise
         finally:
             self._room.release()
@@ -88,7 +88,8 @@ class Answers:
     def _read(self, query: Query) -> bytes:
         return codec.encode(self._storage.answer(query))
 
-    async def _refuse(self, reply: str, error: DbsvcError) -> None:
+    async def refuse(self, reply: str, error: DbsvcError) -> None:
+        """Answer with no rows, and with headers that say why."""
         self._counts.refused += 1
         await self._send(reply, codec.NO_ROWS, codec.error_headers(error))
 
@@ -96,5 +97,5 @@ class Answers:
         # Not `respond`, which sends the headers of the request back.
         try:
             await self._nc.publish(reply, body, headers=headers)
-        except (OSError, Error) as error:
+        except GONE as error:
             logger.warning("a reply was lost: %s", faults.describe(error))

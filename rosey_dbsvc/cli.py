@@ -6,13 +6,21 @@ from typing import Annotated
 import typer
 
 from rosey_dbsvc.errors import DbsvcError
+from rosey_dbsvc.settings import (
+    DEFAULT_DB_PATH,
+    DEFAULT_LOCAL_PORT,
+    DEFAULT_PREFIX,
+    DEFAULT_STOP_TIMEOUT,
+    LogFormat,
+    LogLevel,
+    Settings,
+)
 
 app = typer.Typer(
     name="rosey-dbsvc",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -51,7 +59,7 @@ def rosey_dbsvc(
         typer.Option("--version", callback=version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """The database of a chat bot as a service: events from NATS into SQLite, in order."""
+    """Run the database of a chat bot as a service: events from NATS into SQLite, in order."""
 
 
 @app.command()
@@ -68,10 +76,10 @@ def run(
     db_path: Annotated[
         str,
         typer.Option(envvar="ROSEY_DBSVC_DB_PATH", help="The SQLite file, made if need be."),
-    ] = "bot_data.db",
+    ] = DEFAULT_DB_PATH,
     prefix: Annotated[
         str, typer.Option(envvar="ROSEY_DBSVC_PREFIX", help="What all subjects begin with.")
-    ] = "rosey.db",
+    ] = DEFAULT_PREFIX,
     database: Annotated[
         str,
         typer.Option(
@@ -81,18 +89,11 @@ def run(
         ),
     ] = "",
     log_level: Annotated[
-        str,
-        typer.Option(
-            envvar="ROSEY_DBSVC_LOG_LEVEL", metavar="LEVEL", help="debug, info, warning or error."
-        ),
+        LogLevel, typer.Option(envvar="ROSEY_DBSVC_LOG_LEVEL", help="The least that is logged.")
     ] = "info",
     log_format: Annotated[
-        str,
-        typer.Option(
-            envvar="ROSEY_DBSVC_LOG_FORMAT",
-            metavar="FORMAT",
-            help="text, or json: an object a line.",
-        ),
+        LogFormat,
+        typer.Option(envvar="ROSEY_DBSVC_LOG_FORMAT", help="With json: an object a line."),
     ] = "text",
     stop_timeout: Annotated[
         float,
@@ -101,7 +102,7 @@ def run(
             metavar="SECONDS",
             help="How long a stop may take to apply what was delivered.",
         ),
-    ] = 10.0,
+    ] = DEFAULT_STOP_TIMEOUT,
     local_port: Annotated[
         int,
         typer.Option(
@@ -110,7 +111,7 @@ def run(
             max=65535,
             help="Without --nats-url: where a server is looked for, or else started.",
         ),
-    ] = 4222,
+    ] = DEFAULT_LOCAL_PORT,
 ) -> None:
     """Serve until SIGINT or SIGTERM, which lets it finish; a second one does not.
 
@@ -118,7 +119,6 @@ def run(
     """
     from rosey_dbsvc import logs
     from rosey_dbsvc.running import run
-    from rosey_dbsvc.settings import Settings
 
     settings = Settings(
         nats_urls=tuple(split_urls(nats_url or [])),

@@ -28,13 +28,14 @@ def decode(operation: type[T], data: bytes) -> T:
     Raises InvalidPayload, in one line that says what is wrong and where, and quotes nothing.
     """
     try:
-        return _decoder(operation).decode(data)
+        payload: T = _decoder(operation).decode(data.decode())
     except UnicodeDecodeError:
         raise InvalidPayload("the text is not UTF-8") from None
     except RecursionError:
         raise InvalidPayload("nested too deeply") from None
     except msgspec.DecodeError as error:
         raise InvalidPayload(shorten(str(error))) from None
+    return payload
 
 
 def encode(rows: Any) -> bytes:  # noqa: ANN401  whatever a database returned

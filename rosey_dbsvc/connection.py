@@ -14,6 +14,7 @@ from nats.errors import Error, SlowConsumerError
 from rosey_dbsvc.codec import shorten
 from rosey_dbsvc.counts import Counts
 from rosey_dbsvc.errors import (
+    ConnectionLost,
     ConnectionRefused,
     DbsvcError,
     InvalidSettings,
@@ -46,6 +47,9 @@ REFUSALS: Final = (
 DENIED: Final = "permissions violation for subscription"
 
 
+GONE: Final = (OSError, Error, RuntimeError)
+"""What nats-py raises when the server is not there any more, the last one on uvloop."""
+
 OnDenied = Callable[[DbsvcError], None]
 
 
@@ -67,10 +71,11 @@ class Watch:
         self._connected = False
         self._leaving = False
         self._failures = 0
+        self._refusals = 0
         self._last_drop = -BURST
 
     def connected(self) -> None:
-        """Say that the first connection is made: from here on nats-py itself does what is needed."""
+        """Say that the first connection is made: from here on nats-py itself reconnects."""
         self._connected = True
 
     def leaving(self) -> None:
@@ -84,12 +89,20 @@ class Watch:
         elif isinstance(error, SlowConsumerError):
             self._count_drop()
         elif DENIED in str(error).lower():
-            self._on_denied(PermissionDenied(f"the server refuses the subscription: {error}"))
+            refused = f"the server refuses the subscription: {describe(error)}"
+            self._on_denied(PermissionDenied(refused))
+        elif is_refusal(error):
+            self._count_refusal(error)
         else:
             logger.debug("connection: %s", describe(error))
 
+    def _count_refusal(self, error: Exception) -> None:
+        self._refusals += 1
+        if self._refusals > self._servers:
+            self._on_denied(ConnectionLost(f"the server lets us in no more: {describe(error)}"))
+
     def _end_attempt(self, error: Exception) -> None:
-        if any(refusal in str(error).lower() for refusal in REFUSALS):
+        if is_refusal(error):
             raise ConnectionRefused(f"the server refuses the connection: {describe(error)}")
         self._failures += 1
         if self._failures >= self._servers:
@@ -112,6 +125,7 @@ class Watch:
 
     async def reconnected(self) -> None:
         """Say that the connection is back."""
+        self._refusals = 0
         logger.info("connected to NATS again")
 
 
@@ -121,8 +135,8 @@ async def connected(
 ) -> AsyncIterator[Client]:
     """Connect, however long it takes, and close the connection at the end.
 
-    Raises InvalidSettings for a URL that is none, and ConnectionRefused for credentials that are not
-    the server's. `on_denied` is called if the server refuses a subscription later.
+    Raises InvalidSettings for a URL that is none, and ConnectionRefused for credentials that are
+    not the server's. `on_denied` is called if the server later refuses a subscription, or us.
     """
     nc, watch = await _connect(list(servers), counts, on_denied)
     try:
@@ -168,9 +182,9 @@ async def _attempt(servers: list[str], watch: Watch) -> tuple[Client, Watch]:
 
 
 async def close(nc: Client) -> None:
-    """Send what is still to be sent, and close; neither cancellation nor a dead server delays it."""
+    """Send what is still to be sent, and close, within bounds and whatever is cancelled."""
     for goodbye in (nc.drain, nc.close):
-        with anyio.move_on_after(GOODBYE, shield=True), suppress(OSError, Error):
+        with anyio.move_on_after(GOODBYE, shield=True), suppress(*GONE):
             if not nc.is_closed:
                 await goodbye()
 
@@ -187,6 +201,11 @@ def redact(url: str) -> str:
     """Return the URL without what opens the door."""
     parts = urlsplit(url if "://" in url else f"nats://{url}")
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def is_refusal(error: Exception) -> bool:
+    """Return whether the server does not take our credentials, or takes them no more."""
+    return any(refusal in str(error).lower() for refusal in REFUSALS)
 
 
 def describe(error: Exception) -> str:

@@ -10,7 +10,7 @@ from rosey_dbsvc.answers import Answers
 from rosey_dbsvc.codec import decode, shorten
 from rosey_dbsvc.contract import OPERATIONS, Event, Operation, Query
 from rosey_dbsvc.counts import Counts
-from rosey_dbsvc.errors import InvalidPayload
+from rosey_dbsvc.errors import InvalidPayload, ShuttingDown
 from rosey_dbsvc.storage import Received
 from rosey_dbsvc.writer import Writer
 
@@ -33,6 +33,12 @@ class Consumer:
         async for msg in messages:
             await self._take(msg)
             self.consumed += 1
+
+    async def refuse(self, messages: AsyncIterator[Msg]) -> None:
+        """Tell those who ask that it is too late; events are let go."""
+        async for msg in messages:
+            if msg.reply and issubclass(self._operations.get(msg.subject, Event), Query):
+                await self._answers.refuse(msg.reply, ShuttingDown())
 
     async def _take(self, msg: Msg) -> None:
         operation = self._operations.get(msg.subject)

@@ -7,10 +7,10 @@ import sysconfig
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from subprocess import DEVNULL, PIPE
-from typing import Final
+from typing import Final, cast
 
 import anyio
-from anyio.abc import Process
+from anyio.abc import ByteReceiveStream, ByteSendStream, Process, TaskStatus
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from rosey_dbsvc.codec import shorten
@@ -24,9 +24,8 @@ LONGEST_LINE: Final = 64 * 1024
 GOODBYE: Final = 5.0
 """How long the server may take to end, in seconds."""
 
-# Standard input ends when this process does, however it does. In a session of its own, so that a
-# terminal's Ctrl-C is for the service alone: it still needs the server to finish.
-GUARD: Final = '"$@" & exec 2>&-; cat >/dev/null; kill $!; wait $!'
+# Standard input ends when this process does, however it does; and the shell when the server does.
+GUARD: Final = 'exec 3<&0; "$@" 3<&- & server=$!; (cat <&3 >/dev/null; kill $server) & wait $server'
 
 HELP: Final = (
     "there is no NATS server on this machine, and none can be started: "
@@ -46,17 +45,17 @@ async def nats_server(port: int) -> AsyncIterator[str]:
             stdin=PIPE,
             stdout=DEVNULL,
             stderr=PIPE,
+            # A terminal's Ctrl-C is for the service alone, which needs the server to finish.
             start_new_session=True,
         ) as process,
         _ended(process),
+        anyio.create_task_group() as tasks,
     ):
-        assert process.stderr is not None
-        lines = BufferedByteReceiveStream(process.stderr)
-        await _wait_ready(lines)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_watch, lines, name="nats-server")
-            yield f"nats://{HOST}:{port}"
-            tasks.cancel_scope.cancel()
+        server = Server(process)
+        tasks.start_soon(server.watch, name="nats-server")
+        await tasks.start(server.read_log, name="nats-server log")
+        yield f"nats://{HOST}:{port}"
+        tasks.cancel_scope.cancel()
 
 
 def _binary() -> str:
@@ -72,33 +71,36 @@ async def _ended(process: Process) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        assert process.stdin is not None
         with anyio.CancelScope(shield=True):
-            await process.stdin.aclose()
+            await cast("ByteSendStream", process.stdin).aclose()
             with anyio.move_on_after(GOODBYE):
                 await process.wait()
 
 
-async def _wait_ready(lines: BufferedByteReceiveStream) -> None:
-    last = ""
-    try:
-        while READY not in last:
-            last = await _line(lines)
-            logger.debug("nats-server: %s", last)
-    except anyio.EndOfStream:
-        raise NoServer(f"the embedded NATS server did not start: {last}") from None
+class Server:
+    """The child, and what it says."""
 
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._ready = False
+        self._last = ""
 
-async def _watch(lines: BufferedByteReceiveStream) -> None:
-    with suppress(anyio.EndOfStream):
-        while True:
-            logger.debug("nats-server: %s", await _line(lines))
-    raise ConnectionLost("the embedded NATS server has ended")
+    async def read_log(self, *, task_status: TaskStatus[None]) -> None:
+        """Read what the server says; started means that it is ready."""
+        lines = BufferedByteReceiveStream(cast("ByteReceiveStream", self._process.stderr))
+        with suppress(anyio.EndOfStream, anyio.IncompleteRead):
+            while True:
+                line = await lines.receive_until(b"\n", LONGEST_LINE)
+                self._last = shorten(line.decode(errors="replace"))
+                logger.debug("nats-server: %s", self._last)
+                if READY in self._last and not self._ready:
+                    self._ready = True
+                    task_status.started()
+        await anyio.sleep_forever()
 
-
-async def _line(lines: BufferedByteReceiveStream) -> str:
-    try:
-        line = await lines.receive_until(b"\n", LONGEST_LINE)
-    except anyio.IncompleteRead:
-        raise anyio.EndOfStream from None
-    return shorten(line.decode(errors="replace"))
+    async def watch(self) -> None:
+        """Raise an error when the server ends."""
+        await self._process.wait()
+        if self._ready:
+            raise ConnectionLost("the embedded NATS server has ended")
+        raise NoServer(f"the embedded NATS server did not start: {self._last}")

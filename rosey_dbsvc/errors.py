@@ -97,7 +97,7 @@ class PermissionDenied(DbsvcError):
 
 @contextmanager
 def sole_error() -> Iterator[None]:
-    """Raise the one error of a group as itself: a host sees what failed, not how tasks are nested."""
+    """Raise the one error of a group as itself: who sees it need not know how tasks are nested."""
     try:
         yield
     except BaseExceptionGroup as group:

@@ -12,8 +12,6 @@ from rosey_dbsvc.errors import NotAdoptable
 
 BUSY_TIMEOUT: Final = 250
 """How long SQLite itself waits for a lock, in ms. The writer tries again, and can be stopped."""
-USUAL_BUSY_TIMEOUT: Final = 5000
-"""What Python's sqlite3 sets."""
 
 
 class TornBatch(Exception):
@@ -38,9 +36,11 @@ class Group:
 
     conn: sqlite3.Connection
     _state: State
+    _busy_timeout: int
 
     def __init__(self, conn: sqlite3.Connection) -> None:
-        vars(self).update(conn=conn, _state=State())
+        (busy_timeout,) = conn.execute("PRAGMA busy_timeout").fetchone()
+        vars(self).update(conn=conn, _state=State(), _busy_timeout=busy_timeout)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
         return getattr(self.conn, name)
@@ -120,6 +120,9 @@ class Group:
             if self.conn.in_transaction:
                 self.conn.execute("RELEASE event")
 
+    def _set_busy_timeout(self, milliseconds: int) -> None:
+        self.conn.execute(f"PRAGMA busy_timeout = {milliseconds}")
+
     @classmethod
     def of(cls, database: object) -> Self | None:
         """Take the place of the database's `conn`.
@@ -138,12 +141,12 @@ class Group:
             database.conn = group  # type: ignore[attr-defined]
         except AttributeError:  # a property
             return None
-        conn.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
+        group._set_busy_timeout(BUSY_TIMEOUT)
         return group
 
-    def release(self, database: object) -> None:
-        """Give the database its connection back."""
-        self.conn.execute(f"PRAGMA busy_timeout = {USUAL_BUSY_TIMEOUT}")
+    def release(self, database: object, busy_timeout: int | None = None) -> None:
+        """Give the database its connection back, waiting for locks as it did, or so many ms."""
+        self._set_busy_timeout(self._busy_timeout if busy_timeout is None else busy_timeout)
         database.conn = self.conn  # type: ignore[attr-defined]
 
 

@@ -14,11 +14,13 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error
 
+from rosey_dbsvc.connection import GONE
 from rosey_dbsvc.errors import NoServer
 
 LOOKED_EVERY: Final = 0.05
-"""How often a drain looks whether the server is still there, in seconds."""
+"""How often the end looks whether the server is still there, in seconds."""
 GOODBYE: Final = 3.0
+"""How long the server may take to see it off, in seconds."""
 
 
 class Intake:
@@ -39,26 +41,32 @@ class Intake:
         return self._subscription.delivered
 
     async def end(self) -> None:
-        """Take nothing new, and let `messages` end once what was delivered is read."""
+        """Take nothing new, and let `messages` end once what was delivered is read.
+
+        This is `Subscription.drain` in parts of its own: that one waits in vain for a server that
+        has gone, and cancelled while it waits for a live one, it leaves the connection deaf.
+        """
         try:
+            if self._nc.is_connected:
+                await self._unsubscribe()
+        finally:
+            self._subscription._stop_processing()  # noqa: SLF001
+            self._nc._remove_sub(self._subscription._id)  # noqa: SLF001
+
+    async def _unsubscribe(self) -> None:
+        with anyio.move_on_after(GOODBYE, shield=True):
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._drain, tasks.cancel_scope, name="drain")
-                while self._nc.is_connected:
+                tasks.start_soon(self._flush, tasks.cancel_scope, name="flush")
+                while self._nc.is_connected:  # noqa: ASYNC110  nats-py tells only the owner
                     await anyio.sleep(LOOKED_EVERY)
                 tasks.cancel_scope.cancel()
-        finally:
-            self._let_end()
 
-    async def _drain(self, scope: CancelScope) -> None:
-        with suppress(OSError, Error):
-            await self._subscription.drain()
+    async def _flush(self, scope: CancelScope) -> None:
+        with suppress(*GONE):
+            await self._nc._send_unsubscribe(self._subscription._id)  # noqa: SLF001
+            await lowlevel.checkpoint()  # or the flush overtakes it
+            await self._nc.flush()
         scope.cancel()
-
-    def _let_end(self) -> None:
-        # What `drain` does last. If the server has gone, it waits for it in vain, and nats-py has no
-        # public way to end a subscription that was being drained.
-        self._subscription._stop_processing()  # noqa: SLF001
-        self._nc._remove_sub(self._subscription._id)  # noqa: SLF001
 
 
 @asynccontextmanager
@@ -74,5 +82,5 @@ async def subscribed(nc: Client, subject: str) -> AsyncIterator[Intake]:
     try:
         yield Intake(nc, subscription)
     finally:
-        with anyio.move_on_after(GOODBYE, shield=True), suppress(OSError, Error):
+        with anyio.move_on_after(GOODBYE, shield=True), suppress(*GONE):
             await subscription.unsubscribe()

@@ -26,6 +26,8 @@ def one_writer(path: str | os.PathLike[str]) -> Iterator[None]:
         lock.acquire()
         held.write_text(f"{os.getpid()}\n")
     except Timeout:
+        if not held.exists():
+            raise CannotOpen(f"cannot write beside {path}") from None
         pid = held.read_text().strip() or "not known"
         raise DatabaseInUse(
             f"another service writes {path}: stop it first, its process id is {pid}"

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from operator import attrgetter
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from rosey_dbsvc import faults
 from rosey_dbsvc.errors import CannotOpen, DbsvcError, InvalidSettings, NotADatabase
@@ -20,7 +21,9 @@ logger = logging.getLogger(__name__)
 Factory = Callable[[str], Any]
 """Makes a database from the path of its file."""
 
-IN_MEMORY = ":memory:"
+IN_MEMORY: Final = ":memory:"
+CLOSING_BUSY_TIMEOUT: Final = 1000
+"""How long the last change, the end of the sessions, waits for a lock, in ms."""
 
 
 @contextmanager
@@ -37,9 +40,11 @@ def opened(database: object, factory: Factory) -> Iterator[Storage]:
                 stack.enter_context(one_writer(path))
             database = _make(factory, path)
             stack.callback(_close, database)
-            storage = _adopted(database, stack)
+            storage = adopt(database)
+            stack.callback(storage.release, CLOSING_BUSY_TIMEOUT)
         else:
-            storage = _adopted(database, stack)
+            storage = adopt(database)
+            stack.callback(storage.release)
             if storage.file:
                 stack.enter_context(one_writer(storage.file))
         yield storage
@@ -52,10 +57,8 @@ def load_factory(name: str) -> Factory:
     """
     module, _, attribute = name.partition(":")
     if not (module and attribute):
-        raise InvalidSettings(
-            "--database takes MODULE:ATTRIBUTE, such as common.database:BotDatabase"
-        )
-    sys.path.insert(0, os.getcwd())
+        raise InvalidSettings("--database takes MODULE:ATTRIBUTE, like common.database:BotDatabase")
+    sys.path.insert(0, str(Path.cwd()))
     try:
         factory = attrgetter(attribute)(import_module(module))
     except Exception as error:
@@ -63,12 +66,6 @@ def load_factory(name: str) -> Factory:
     if not callable(factory):
         raise InvalidSettings(f"{name} cannot be called with the path of a file")
     return factory  # type: ignore[no-any-return]
-
-
-def _adopted(database: object, stack: ExitStack) -> Storage:
-    storage = adopt(database)
-    stack.callback(storage.release)
-    return storage
 
 
 def _make(factory: Factory, path: str) -> object:

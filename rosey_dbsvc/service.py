@@ -37,10 +37,10 @@ class DatabaseService:
         async with anyio.create_task_group() as tg:
             await tg.start(service.serve)
 
-    or a context (`async with service`), or the pair `await service.start()`, `await service.stop()`,
-    called in one task. However it is asked to stop, by `stop`, by the end of the context or by
-    cancellation, it first applies what was delivered and answers what was asked, for at most
-    `stop_timeout` seconds.
+    or a context (`async with service`), or the pair `await service.start()` and `await
+    service.stop()`, called in one task. However it is asked to stop, by `stop`, by the end of the
+    context or by cancellation, it first applies what was delivered and answers what was asked, for
+    at most `stop_timeout` seconds.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class DatabaseService:
     ) -> None:
         """Take a connection, which is left open, or URLs; and a path, or a BotDatabase object.
 
-        `factory` opens the path. An object is adopted if it has the methods of a BotDatabase, and is
-        left open. Raises InvalidSettings if the prefix cannot begin a subject.
+        `factory` opens the path. An object is adopted if it has the methods of a BotDatabase, and
+        is left open. Raises InvalidSettings if the prefix cannot begin a subject.
         """
         self.prefix = check_prefix(prefix)
         self.stop_timeout = stop_timeout

@@ -1,6 +1,7 @@
 """One life of the service, from the subscription to the last commit."""
 
 import logging
+from typing import Final
 
 import anyio
 from anyio import CancelScope, CapacityLimiter
@@ -17,6 +18,10 @@ from rosey_dbsvc.storage import READERS, Storage
 from rosey_dbsvc.writer import Writer
 
 logger = logging.getLogger(__name__)
+
+
+GOODBYE: Final = 1.0
+"""How long an aborted run may take to refuse what was delivered, in seconds."""
 
 
 class Serving:
@@ -54,7 +59,7 @@ class Serving:
         self.stop()
 
     async def serve(self, storage: Storage, nc: Client, task_status: TaskStatus[None]) -> None:
-        """Serve until the stop, and finish; started means that the server knows the subscription."""
+        """Serve until the stop, and finish; started means that the server knows of it."""
         async with anyio.create_task_group() as tasks:
             try:
                 await tasks.start(self._work, storage, nc, name="rosey-dbsvc work")
@@ -96,6 +101,8 @@ class Serving:
                 if self._work_scope.cancel_called:
                     unread = intake.delivered - consumer.consumed - self._counts.dropped
                     self._counts.abandoned += unread
+                    with anyio.move_on_after(GOODBYE, shield=True):
+                        await consumer.refuse(intake.messages)
 
     async def _loop(self, consumer: Consumer, intake: Intake, nc: Client) -> None:
         await consumer.run(intake.messages)

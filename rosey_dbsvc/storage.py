@@ -32,7 +32,7 @@ class Rejection(NamedTuple):
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a batch: how many of its first events are settled, and what held up the rest."""
+    """What became of a batch: how many events are settled, and what held up those after them."""
 
     settled: int = 0
     rejections: list[Rejection] = field(default_factory=list)
@@ -74,9 +74,9 @@ def _do_nothing(**_: object) -> None:
 class Storage:
     """A database as the service uses it: one batch at a time, from any thread.
 
-    Beyond the methods of the operations, a database may have `conn`, a sqlite3.Connection (a batch is
-    then one transaction), `use_clock` (it then takes the time an event was received for "now") and
-    `reader` (queries then do not wait for the writer).
+    Beyond the methods of the operations, a database may have `conn`, a sqlite3.Connection (a batch
+    is then one transaction), `use_clock` (it then takes the time an event was received for "now")
+    and `reader` (queries then do not wait for the writer).
     """
 
     def __init__(self, database: object, calls: Calls) -> None:
@@ -203,11 +203,11 @@ class Storage:
         self._idle.append(_calls(reader, Query.__subclasses__()))
         return True
 
-    def release(self) -> None:
-        """Give the database back as it was."""
+    def release(self, busy_timeout: int | None = None) -> None:
+        """Give the database back as it was, but for how long it waits for locks, in ms."""
         for reader in self._readers:
             reader.close()
         if self._group is not None:
-            self._group.release(self.database)
+            self._group.release(self.database, busy_timeout)
         if hasattr(self.database, "use_clock"):
             self.database.use_clock(time.time)

@@ -1,0 +1,75 @@
+"""The other commands, and the whole command line."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from support.processes import run
+
+import rosey_dbsvc
+from rosey_dbsvc import tables
+from rosey_dbsvc.contract import OPERATIONS
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_without_a_command_it_helps() -> None:
+    assert "Usage: " in run().stdout
+    assert "operations" in run("--help").stdout
+
+
+def test_the_version_is_the_project_s() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert run("--version").stdout == f"rosey-dbsvc {version}\n"
+
+
+def test_operations_are_a_line_each_in_a_pipe() -> None:
+    result = run("operations")
+    assert result.returncode == 0
+    lines = [line.split("\t") for line in result.stdout.splitlines()]
+    assert [line[0] for line in lines] == ["operation", *(each.name for each in OPERATIONS)]
+    assert all(len(line) == 4 for line in lines)
+
+
+def test_operations_as_json_have_their_schemas() -> None:
+    described = json.loads(run("operations", "--json").stdout)
+    assert [each["name"] for each in described] == [each.name for each in OPERATIONS]
+    assert {each["kind"] for each in described} == {"event", "query"}
+    by_name = {each["name"]: each["payload"]["$defs"] for each in described}
+    username = by_name["user.joined"]["UserJoined"]["properties"]["username"]
+    assert username == {"type": "string", "minLength": 1, "maxLength": 255}
+
+
+def test_help_needs_no_nats() -> None:
+    program = (
+        "import sys; sys.argv = ['rosey-dbsvc', '--help']\n"
+        "from rosey_dbsvc.cli import app\n"
+        "try: app()\n"
+        "except SystemExit: print('loaded:', *(n for n in ('nats', 'sqlite3') if n in sys.modules))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.endswith("loaded:\n")
+
+
+def test_what_is_public_can_be_imported_and_nothing_else() -> None:
+    for name in rosey_dbsvc.__all__:
+        assert getattr(rosey_dbsvc, name).__name__ == name
+    assert set(rosey_dbsvc.HOMES) == set(rosey_dbsvc.__all__)
+    assert not hasattr(rosey_dbsvc, "Nothing")
+
+
+def test_the_readme_s_table_is_current() -> None:
+    assert tables.markdown() in README
+
+
+def test_the_readme_names_only_flags_that_there_are() -> None:
+    known = set(re.findall(r"--[a-z-]+", run("run", "--help").stdout))
+    known |= set(re.findall(r"--[a-z-]+", run("operations", "--help").stdout)) | {"--version"}
+    for command in re.findall(r"rosey-dbsvc run[^\n`]*", README):
+        assert set(re.findall(r"--[a-z-]+", command)) <= known, command

@@ -1,0 +1,63 @@
+"""What the tests share: one real nats-server, and a prefix each."""
+
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import nats
+import pytest
+from hypothesis import settings
+from nats.aio.client import Client
+from support.servers import NatsServer, nats_server
+
+from rosey_dbsvc import DatabaseService
+
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """nats-py needs asyncio; what is pure AnyIO says `both_backends`."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[NatsServer]:
+    with nats_server() as server:
+        yield server
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A prefix of the test's own, as all share a server."""
+    return f"test{uuid4().hex}.db"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "bot_data.db"
+
+
+@pytest.fixture
+async def nc(server: NatsServer) -> AsyncIterator[Client]:
+    """The connection of a bot."""
+    client = await nats.connect(server.url)
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+def service_of(server: NatsServer, prefix: str) -> Callable[..., DatabaseService]:
+    """Make services under the test's prefix, each with a connection of its own."""
+
+    def make(database: object, **options: object) -> DatabaseService:
+        return DatabaseService(server.url, database, **{"prefix": prefix, **options})  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def _logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "rosey_dbsvc")

@@ -1,0 +1,253 @@
+"""Starting and stopping: started means subscribed, and leaving means done."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio import to_thread
+from nats.aio.client import Client
+from support.bots import Bot
+from support.databases import OldBotDatabase, locked, rows
+
+from rosey_dbsvc import BotDatabase, DatabaseService
+
+ServiceOf = Callable[..., DatabaseService]
+
+
+@pytest.fixture
+def bot(nc: Client, prefix: str) -> Bot:
+    return Bot(nc, prefix)
+
+
+async def flood(bot: Bot, count: int) -> None:
+    """Publish so many lines of chat, and come back when the server has them."""
+    subject = f"{bot.prefix}.message.log"
+    for number in range(count):
+        await bot.nc.publish(subject, b'{"username": "alice", "message": "%d"}' % number)
+    await bot.told()
+
+
+async def said(path: Path) -> list[int]:
+    return [
+        int(text) for (text,) in await rows(path, "SELECT message FROM recent_chat ORDER BY id")
+    ]
+
+
+async def test_started_means_subscribed(bot: Bot, path: Path, service_of: ServiceOf) -> None:
+    for number in range(20):
+        service = service_of(path)
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(service.serve)
+            await bot.tell("message.log", username="alice", message=str(number))
+            await bot.told()
+            await service.stop()
+    assert await said(path) == list(range(20))
+
+
+async def test_a_stop_in_a_flood_applies_all_that_was_delivered(
+    bot: Bot, path: Path, service_of: ServiceOf
+) -> None:
+    service = service_of(path)
+    async with service:
+        await flood(bot, 20_000)
+    assert await said(path) == list(range(20_000))
+    assert service.counts.abandoned == 0
+
+
+async def test_the_host_s_cancellation_in_a_flood_is_the_same_as_a_stop(
+    bot: Bot, path: Path, service_of: ServiceOf
+) -> None:
+    service = service_of(path)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(service.serve)
+        await flood(bot, 20_000)
+        tasks.cancel_scope.cancel()
+    assert await said(path) == list(range(20_000))
+    assert service.counts.abandoned == 0
+
+
+async def test_cancellation_inside_of_the_context_is_the_same_as_a_stop(
+    bot: Bot, path: Path, service_of: ServiceOf
+) -> None:
+    with anyio.CancelScope() as scope:
+        async with service_of(path):
+            await flood(bot, 20_000)
+            scope.cancel()
+    assert await said(path) == list(range(20_000))
+
+
+async def test_an_error_of_the_host_s_stops_the_service_and_is_the_host_s(
+    bot: Bot, path: Path, service_of: ServiceOf
+) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with service_of(path):
+            await flood(bot, 1_000)
+            raise ZeroDivisionError
+    assert await said(path) == list(range(1_000))
+
+
+async def test_the_pair_of_the_specification_works_again_and_again(
+    bot: Bot, path: Path, service_of: ServiceOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = service_of(path)
+    await service.stop()
+    for number in range(3):
+        await service.start()
+        await service.start()
+        assert "DatabaseService already running" in caplog.messages
+        await bot.tell("message.log", username="alice", message=str(number))
+        await bot.settled()
+        await service.stop()
+        await service.stop()
+    assert await said(path) == [0, 1, 2]
+
+
+async def test_stop_may_be_called_by_another_task(
+    bot: Bot, path: Path, service_of: ServiceOf
+) -> None:
+    service = service_of(path)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(service.serve)
+        await flood(bot, 5_000)
+        tasks.start_soon(service.stop)
+        tasks.start_soon(service.stop)
+    assert await said(path) == list(range(5_000))
+
+
+async def test_an_abort_leaves_a_connection_that_was_given_in_order(
+    bot: Bot, path: Path, nc: Client, prefix: str
+) -> None:
+    for _ in range(20):
+        service = DatabaseService(nc, path, prefix=prefix)
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(service.serve)
+            await flood(bot, 1_000)
+            service.ask_to_stop()
+            await anyio.lowlevel.checkpoint()
+            service.abort()
+        with anyio.fail_after(5):
+            await nc.flush()
+        assert nc.is_connected
+
+
+async def test_a_connection_that_was_given_stays_open(
+    bot: Bot, path: Path, nc: Client, prefix: str
+) -> None:
+    async with DatabaseService(nc, path, prefix=prefix):
+        await flood(bot, 20_000)
+    assert nc.is_connected
+    assert await said(path) == list(range(20_000))
+    await flood(bot, 10)
+    assert nc._subs.keys() <= {1}, "no more than the connection's own inbox is subscribed"
+
+
+async def test_a_database_that_was_given_stays_open(
+    bot: Bot, path: Path, service_of: ServiceOf
+) -> None:
+    database = await to_thread.run_sync(OldBotDatabase, str(path))
+    async with service_of(database):
+        await bot.tell("user.joined", username="alice")
+        await bot.settled()
+    assert await to_thread.run_sync(database.logged) == ["joined alice"]
+    await to_thread.run_sync(database.close)
+
+
+async def test_sessions_end_with_the_service(bot: Bot, path: Path, service_of: ServiceOf) -> None:
+    async with service_of(path):
+        await bot.tell("user.joined", username="alice")
+        await bot.settled()
+    assert await rows(path, "SELECT current_session_start FROM user_stats") == [(None,)]
+
+
+async def test_a_query_that_was_taken_is_answered_though_the_service_stops(
+    bot: Bot, path: Path, service_of: ServiceOf
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(BotDatabase):
+        def reader(self) -> Any:
+            reader = super().reader()
+
+            def get_recent_chat(limit: int) -> list[Any]:
+                begun.set()
+                assert go_on.wait(10)
+                return [limit]
+
+            reader.get_recent_chat = get_recent_chat  # type: ignore[union-attr]
+            return reader
+
+    service = service_of(path, factory=Slow)
+    replies: list[Any] = []
+
+    async def ask() -> None:
+        replies.append(await bot.ask("stats.recent_chat.get", limit=7))
+
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(service.serve)
+        tasks.start_soon(ask)
+        await to_thread.run_sync(begun.wait)
+        service.ask_to_stop()
+        await anyio.sleep(0.05)
+        go_on.set()
+    assert replies == [[7]]
+
+
+async def test_what_cannot_be_finished_by_the_deadline_is_counted_and_said(
+    bot: Bot, path: Path, service_of: ServiceOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    holder = locked(path)
+    service = service_of(path, stop_timeout=0.3)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(service.serve)
+        await to_thread.run_sync(holder.__enter__)
+        await flood(bot, 20_000)
+        tasks.start_soon(_expect_503, bot)
+        await anyio.sleep(0.1)
+        await bot.told()
+        with anyio.fail_after(5):
+            await service.stop()
+    await to_thread.run_sync(holder.__exit__, None, None, None)
+    assert service.counts.applied == 0
+    assert service.counts.abandoned == 20_001, "the query could not be read either"
+    errors = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    assert f"{service.counts.abandoned} delivered messages" in errors[-1]
+
+
+async def _expect_503(bot: Bot) -> None:
+    msg = await bot.request("stats.recent_chat.get")
+    assert msg.data == b"[]"
+    assert msg.headers
+    assert msg.headers["Nats-Service-Error-Code"] == "503"
+
+
+async def test_an_abort_ends_at_once(bot: Bot, path: Path, service_of: ServiceOf) -> None:
+    holder = locked(path)
+    service = service_of(path, stop_timeout=60)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(service.serve)
+        await to_thread.run_sync(holder.__enter__)
+        await flood(bot, 100)
+        service.ask_to_stop()
+        await anyio.sleep(0.2)
+        with anyio.fail_after(10):
+            service.abort()
+            await service.stop()
+    await to_thread.run_sync(holder.__exit__, None, None, None)
+    assert service.counts.abandoned == 100
+
+
+async def test_a_thousand_starts_and_stops_leave_nothing_behind(
+    path: Path, service_of: ServiceOf
+) -> None:
+    service = service_of(path)
+    for _ in range(50):
+        async with service:
+            pass
+    threads = threading.active_count()
+    for _ in range(50):
+        async with service:
+            pass
+    assert threading.active_count() <= threads

@@ -1,0 +1,112 @@
+"""Databases to look into, and databases of other people."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from anyio import to_thread
+
+
+def select(path: Path | str, sql: str, *values: object) -> list[tuple[Any, ...]]:
+    """Return what another program sees in the file."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as conn:
+        return conn.execute(sql, values).fetchall()
+
+
+async def rows(path: Path | str, sql: str, *values: object) -> list[tuple[Any, ...]]:
+    """Return the same, from a test with an event loop that is not to be blocked."""
+    return await to_thread.run_sync(lambda: select(path, sql, *values))
+
+
+@contextmanager
+def locked(path: Path | str) -> Iterator[sqlite3.Connection]:
+    """Hold the file's write lock, as another program might."""
+    conn = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    with closing(conn):
+        conn.execute("BEGIN IMMEDIATE")
+        yield conn
+        if conn.in_transaction:
+            conn.execute("ROLLBACK")
+
+
+class OldBotDatabase:
+    """A BotDatabase of somebody else's: the names of v0.5.0, and a commit in every method."""
+
+    def __init__(self, path: str, **options: Any) -> None:
+        self.conn = sqlite3.connect(path, **{"check_same_thread": False, **options})
+        self.conn.row_factory = sqlite3.Row
+        self.conn.execute("CREATE TABLE IF NOT EXISTS log (id INTEGER PRIMARY KEY, what TEXT)")
+        self.conn.commit()
+
+    def _log(self, *what: object) -> None:
+        cursor = self.conn.cursor()
+        cursor.execute("INSERT INTO log (what) VALUES (?)", (" ".join(map(str, what)),))
+        self.conn.commit()
+
+    def user_joined(self, username: str) -> None:
+        self._log("joined", username)
+
+    def user_left(self, username: str) -> None:
+        self._log("left", username)
+
+    def user_chat_message(self, username: str, message: str | None = None) -> None:
+        self._log("said", username, message)
+
+    def log_user_count(self, chat_users: int, connected_users: int) -> None:
+        self._log("count", chat_users, connected_users)
+
+    def update_high_water_mark(self, chat: int, connected: int | None = None) -> None:
+        self._log("mark", chat, connected)
+
+    def update_current_status(self, **status: Any) -> None:
+        self._log("status", status)
+
+    def mark_outbound_sent(self, outbound_id: int) -> None:
+        self._log("sent", outbound_id)
+
+    def get_unsent_outbound_messages(self, limit: int = 50, max_retries: int = 3) -> list[Any]:
+        return self.conn.execute(
+            "SELECT id, what FROM log LIMIT ?", (min(limit, max_retries),)
+        ).fetchall()
+
+    def get_recent_chat(self, limit: int = 20) -> list[Any]:
+        return self.conn.execute("SELECT what FROM log ORDER BY id LIMIT ?", (limit,)).fetchall()
+
+    def logged(self) -> list[str]:
+        return [what for (what,) in self.conn.execute("SELECT what FROM log ORDER BY id")]
+
+    def close(self) -> None:
+        self.conn.close()
+
+
+class SpecDatabase:
+    """A BotDatabase with the names of the specification, and no SQLite that anybody can see."""
+
+    def __init__(self, _path: str = "") -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def user_joined(self, username: str) -> None:
+        self.calls.append(("joined", username))
+
+    def user_left(self, username: str) -> None:
+        self.calls.append(("left", username))
+
+    def message_logged(self, username: str, message: str) -> None:
+        self.calls.append(("said", username, message))
+
+    def update_user_count(self, chat_count: int, connected_count: int) -> None:
+        self.calls.append(("count", chat_count, connected_count))
+
+    def update_high_water_mark(self, chat_count: int, connected_count: int) -> None:
+        self.calls.append(("mark", chat_count, connected_count))
+
+    def mark_outbound_message_sent(self, message_id: int) -> None:
+        self.calls.append(("sent", message_id))
+
+    def get_unsent_outbound_messages(self, username: str, limit: int = 10) -> list[Any]:
+        return [{"to": username, "limit": limit}]
+
+    def get_recent_chat(self, limit: int = 50) -> list[Any]:
+        return [{"limit": limit}]

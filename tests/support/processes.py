@@ -1,0 +1,90 @@
+"""`rosey-dbsvc` as a process."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+COMMAND = (sys.executable, "-m", "rosey_dbsvc")
+SERVING = r"serving \S+ of (\S+) into"
+
+# Nothing of the outside may set a flag.
+ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith(("ROSEY_DBSVC_", "NATS_"))
+} | {"COLUMNS": "200", "NO_COLOR": "1"}
+
+
+def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run it to its end."""
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        **{"env": ENVIRONMENT, **options},
+    )
+
+
+class Running:
+    """A `rosey-dbsvc run`, and what it has said so far."""
+
+    def __init__(self, *arguments: object, command: tuple[str, ...] = COMMAND, **env: str) -> None:
+        self.lines: list[str] = []
+        self._process = subprocess.Popen(
+            [*command, "run", *map(str, arguments)],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=ENVIRONMENT | env,
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def said(self) -> str:
+        return "".join(self.lines)
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """Read until a line matches."""
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self.lines.append(line)
+            if found := re.search(pattern, line):
+                return found
+        raise AssertionError(f"it ended without saying {pattern!r}: {self.said}")
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """Wait for the end, and return the exit code."""
+        _, rest = self._process.communicate(timeout=60)
+        self.lines += rest.splitlines(keepends=True)
+        return self._process.returncode
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.send(number)
+        return self.wait()
+
+    def kill(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
+
+
+@contextmanager
+def running(*arguments: object, **options: Any) -> Iterator[Running]:
+    """Run it, and kill it if it has not ended."""
+    process = Running(*arguments, **options)
+    try:
+        yield process
+    finally:
+        process.kill()

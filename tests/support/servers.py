@@ -1,0 +1,62 @@
+"""A real nats-server for tests: any free port, readiness read from its log."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+BINARY = shutil.which("nats-server", path=sysconfig.get_path("scripts")) or "nats-server"
+LISTENING = re.compile(r"Listening for client connections on \S+:(\d+)")
+
+
+class NatsServer:
+    """A server on the loopback address; started again, it is on the same port."""
+
+    def __init__(self, *arguments: str, config: Path | None = None) -> None:
+        self.port = 0
+        self._arguments = [*arguments, *(["-c", str(config)] if config else [])]
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        port = str(self.port or -1)
+        self._process = subprocess.Popen(
+            [BINARY, "-a", "127.0.0.1", "-p", port, *self._arguments],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            if found := LISTENING.search(line):
+                self.port = int(found[1])
+            if "Server is ready" in line:
+                return
+        raise RuntimeError("the nats-server did not start")
+
+    def send(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+
+@contextmanager
+def nats_server(*arguments: str, config: Path | None = None) -> Iterator[NatsServer]:
+    server = NatsServer(*arguments, config=config)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()

@@ -1,0 +1,145 @@
+"""What can be wrong with a path."""
+
+import multiprocessing
+import os
+import sqlite3
+import sys
+from contextlib import AbstractContextManager, ExitStack, closing
+from pathlib import Path
+
+import pytest
+from support.databases import OldBotDatabase, SpecDatabase, locked
+
+from rosey_dbsvc import BotDatabase
+from rosey_dbsvc.errors import CannotOpen, DatabaseInUse, InvalidSettings, NotADatabase
+from rosey_dbsvc.lock import one_writer
+from rosey_dbsvc.opening import load_factory, opened
+from rosey_dbsvc.storage import Storage
+
+
+def hold(path: Path, ready: object, done: object) -> None:
+    with one_writer(path):
+        ready.set()  # type: ignore[attr-defined]
+        done.wait(30)  # type: ignore[attr-defined]
+
+
+def test_a_second_writer_is_refused_with_the_first_one_s_process_id(path: Path) -> None:
+    fork = multiprocessing.get_context("spawn")
+    ready, done = fork.Event(), fork.Event()
+    first = fork.Process(target=hold, args=(path, ready, done))
+    first.start()
+    assert ready.wait(30)
+    with pytest.raises(DatabaseInUse, match=f"its process id is {first.pid}"), one_writer(path):
+        pass
+    done.set()
+    first.join()
+    with one_writer(path):
+        pass
+
+
+def test_a_lock_is_of_the_file_and_not_of_its_name(path: Path) -> None:
+    (link := path.with_name("other.db")).symlink_to(path)
+    with (
+        one_writer(path),
+        pytest.raises(DatabaseInUse, match=str(os.getpid())),
+        one_writer(link),
+    ):
+        pass
+
+
+def test_an_object_s_file_is_locked_as_well(path: Path) -> None:
+    with (
+        closing(OldBotDatabase(str(path))) as old,
+        opened(old, BotDatabase),
+        pytest.raises(DatabaseInUse),
+        opened(path, BotDatabase),
+    ):
+        pass
+
+
+def test_who_opened_a_database_closes_it(path: Path) -> None:
+    with opened(path, OldBotDatabase) as storage:
+        pass
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        storage.database.conn.execute("SELECT 1")  # type: ignore[attr-defined]
+    with closing(OldBotDatabase(str(path))) as old:
+        with opened(old, BotDatabase):
+            pass
+        assert old.logged() == []
+
+
+def test_a_database_that_is_no_file_needs_no_lock() -> None:
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(opened(SpecDatabase(), BotDatabase))
+            stack.enter_context(opened(":memory:", BotDatabase))
+
+
+def test_a_directory_is_no_database(tmp_path: Path) -> None:
+    with pytest.raises(CannotOpen, match="is a directory: name a file in it"), _open(tmp_path):
+        pass
+
+
+def test_a_missing_directory_is_named_and_not_made(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    with pytest.raises(CannotOpen, match=f"there is no directory {missing}"), _open(missing / "x"):
+        pass
+    assert not missing.exists()
+
+
+def test_a_file_that_is_no_database_is_named(path: Path) -> None:
+    path.write_bytes(b"not a database" * 100)
+    with pytest.raises(NotADatabase, match="is not a database that can be read"), _open(path):
+        pass
+
+
+def test_a_factory_s_own_error_is_one_line(path: Path) -> None:
+    def failing(_: str) -> None:
+        raise RuntimeError("no\nway")
+
+    with pytest.raises(CannotOpen, match=r"RuntimeError: no\\nway"), opened(path, failing):
+        pass
+
+
+def test_closing_that_fails_is_said(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with opened(path, BotDatabase) as storage:
+        storage.database._end_sessions = lambda: 1 / 0  # type: ignore[attr-defined]
+    assert "closing the database failed: ZeroDivisionError: division by zero" in caplog.messages
+
+
+def _open(path: Path) -> AbstractContextManager[Storage]:
+    return opened(path, BotDatabase)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("nothing", "--database takes MODULE:ATTRIBUTE"),
+        (":", "--database takes MODULE:ATTRIBUTE"),
+        ("no_such_module:X", "No module named 'no_such_module'"),
+        ("rosey_dbsvc:Missing", "no attribute 'Missing'"),
+        ("rosey_dbsvc.contract:LARGEST", "cannot be called"),
+    ],
+)
+def test_a_factory_that_cannot_be_had_is_named(name: str, says: str) -> None:
+    with pytest.raises(InvalidSettings, match=says):
+        load_factory(name)
+
+
+def test_a_factory_is_found_in_the_current_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_bot.py").write_text("class Mine:\n    Database = dict\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert load_factory("my_bot:Mine.Database") is dict
+
+
+def test_a_locked_file_is_named_with_the_reason(path: Path) -> None:
+    BotDatabase(path).close()
+    with (
+        locked(path),
+        pytest.raises(CannotOpen, match="database is locked: another program holds it"),
+        _open(path),
+    ):
+        pass

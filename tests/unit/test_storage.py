@@ -1,0 +1,342 @@
+"""Anybody's BotDatabase."""
+
+import errno
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.databases import OldBotDatabase, SpecDatabase, locked, select
+from support.golden import Case, accepted, prepare, untimed
+
+from rosey_dbsvc import BotDatabase, adopt
+from rosey_dbsvc.codec import decode
+from rosey_dbsvc.contract import (
+    Event,
+    MessageLog,
+    MessagesOutboundGet,
+    MessagesOutboundMarkSent,
+    StatsHighWater,
+    StatsRecentChatGet,
+    StatsUserCount,
+    StatusUpdate,
+    UserJoined,
+    UserLeft,
+)
+from rosey_dbsvc.errors import NotADatabase, NotAdoptable
+from rosey_dbsvc.storage import Received, Storage
+
+EACH_EVENT: list[Event] = [
+    UserJoined(username="alice"),
+    MessageLog(username="alice", message="hi"),
+    MessageLog(username="alice", message=""),
+    UserLeft(username="alice"),
+    StatsUserCount(chat_count=3, connected_count=4),
+    StatsHighWater(chat_count=3, connected_count=4),
+    StatusUpdate(status_data={"bot_name": "Rosey"}),
+    StatusUpdate(status="up"),
+    MessagesOutboundMarkSent(message_id=7),
+]
+
+
+def batch(*events: Event, at: float = 1000.0) -> list[Received]:
+    return [Received(event, at, 10) for event in events]
+
+
+def joined(*names: str) -> list[Received]:
+    return batch(*(UserJoined(username=name) for name in names))
+
+
+@pytest.fixture
+def old(path: Path) -> Iterator[OldBotDatabase]:
+    with closing(OldBotDatabase(str(path))) as database:
+        yield database
+
+
+def test_the_methods_of_v0_5_0_are_called() -> None:
+    with closing(OldBotDatabase(":memory:")) as old:
+        adopt(old).apply(batch(*EACH_EVENT))
+        assert old.logged() == [
+            "joined alice",
+            "said alice hi",
+            "left alice",
+            "count 3 4",
+            "mark 3 4",
+            "status {'bot_name': 'Rosey'}",
+            "sent 7",
+        ]
+
+
+def test_the_methods_of_the_specification_are_called() -> None:
+    database = SpecDatabase()
+    adopt(database).apply(batch(*EACH_EVENT))
+    assert database.calls == [
+        ("joined", "alice"),
+        ("said", "alice", "hi"),
+        ("left", "alice"),
+        ("count", 3, 4),
+        ("mark", 3, 4),
+        ("sent", 7),
+    ]
+
+
+def test_a_method_gets_of_a_query_what_it_takes(old: OldBotDatabase) -> None:
+    spec = adopt(SpecDatabase())
+    assert spec.answer(MessagesOutboundGet(username="alice", limit=5)) == [
+        {"to": "alice", "limit": 5}
+    ]
+    assert spec.answer(MessagesOutboundGet(limit=5)) == [], "it needs a username"
+    assert spec.answer(MessagesOutboundGet(username="")) == []
+    assert spec.answer(StatsRecentChatGet(limit=5)) == [{"limit": 5}]
+    storage = adopt(old)
+    storage.apply(joined("alice", "bob", "carol"))
+    assert len(storage.answer(MessagesOutboundGet(username="alice", max_retries=2))) == 2
+    assert len(storage.answer(MessagesOutboundGet(limit=1))) == 1
+
+
+def test_a_method_that_takes_anything_gets_all_of_a_query() -> None:
+    class Anything(SpecDatabase):
+        def get_unsent_outbound_messages(self, **given: Any) -> list[Any]:  # type: ignore[override]
+            return [given]
+
+    assert adopt(Anything()).answer(MessagesOutboundGet(limit=5)) == [
+        {"limit": 5, "max_retries": 3}
+    ]
+
+
+def test_a_missing_method_is_named_with_its_operation() -> None:
+    class Lacking(SpecDatabase):
+        message_logged = None  # type: ignore[assignment]
+
+    with pytest.raises(NotAdoptable) as caught:
+        adopt(Lacking())
+    assert str(caught.value) == (
+        "Lacking cannot serve the operation message.log: "
+        "it has no method user_chat_message or message_logged"
+    )
+
+
+def test_a_connection_of_one_thread_is_refused_with_what_to_do(path: Path) -> None:
+    with (
+        closing(OldBotDatabase(str(path), check_same_thread=True)) as old,
+        pytest.raises(NotAdoptable, match="check_same_thread=False"),
+    ):
+        adopt(old)
+
+
+def commits(path: Path, storage: Storage, received: list[Received]) -> int:
+    """Return how many transactions reached the file."""
+    watcher = sqlite3.connect(path)
+    with closing(watcher):
+        seen = set()
+
+        def note(_: str) -> None:
+            seen.add(watcher.execute("PRAGMA data_version").fetchone()[0])
+
+        storage.database.conn.conn.set_trace_callback(note)  # type: ignore[attr-defined]
+        storage.apply(received)
+        storage.database.conn.conn.set_trace_callback(None)  # type: ignore[attr-defined]
+        note("")
+    return len(seen) - 1
+
+
+def test_a_batch_is_one_transaction_though_each_method_commits(
+    path: Path, old: OldBotDatabase
+) -> None:
+    assert commits(path, adopt(old), joined(*"abcdefgh")) == 1
+    assert len(select(path, "SELECT * FROM log")) == 8
+
+
+def test_the_connection_is_given_back_and_commits_by_itself_again(
+    path: Path, old: OldBotDatabase
+) -> None:
+    conn = old.conn
+    storage = adopt(old)
+    assert old.conn is not conn
+    storage.release()
+    assert old.conn is conn
+    old.user_joined("alice")
+    assert select(path, "SELECT what FROM log") == [("joined alice",)]
+
+
+def test_what_a_host_calls_between_batches_is_committed(path: Path, old: OldBotDatabase) -> None:
+    storage = adopt(old)
+    old.user_joined("host")
+    old.conn.execute("INSERT INTO log (what) VALUES ('left open')")
+    storage.apply(joined("alice"))
+    assert select(path, "SELECT what FROM log ORDER BY id") == [
+        ("joined host",),
+        ("left open",),
+        ("joined alice",),
+    ]
+
+
+def test_a_connection_in_autocommit_mode_is_left_alone() -> None:
+    with closing(OldBotDatabase(":memory:", isolation_level=None)) as old:
+        storage = adopt(old)
+        assert not storage.commits_batches
+        assert storage.apply(joined("alice", "bob")).settled == 2
+        assert old.logged() == ["joined alice", "joined bob"]
+
+
+class Poisoned(OldBotDatabase):
+    """Fails on one name, after it has written."""
+
+    def user_joined(self, username: str) -> None:
+        self._log("joined", username)
+        if username == "poison":
+            raise KeyError(username)
+
+
+class RollingBack(OldBotDatabase):
+    """Rolls back by itself, and says nothing."""
+
+    def user_joined(self, username: str) -> None:
+        try:
+            with self.conn:
+                self.conn.execute("INSERT INTO log (what) VALUES (?)", (username,))
+                if username == "poison":
+                    raise KeyError(username)
+        except KeyError:
+            self.conn.rollback()
+
+
+def test_a_poison_event_costs_itself_and_nothing_else(path: Path) -> None:
+    names = [f"user{number}" for number in range(999)]
+    with closing(Poisoned(str(path))) as database:
+        outcome = adopt(database).apply(joined(*names[:500], "poison", *names[500:]))
+    assert outcome.settled == 1000
+    ((event, reason),) = outcome.rejections
+    assert event == UserJoined(username="poison")
+    assert isinstance(reason, KeyError)
+    logged = select(path, "SELECT what FROM log ORDER BY id")
+    assert logged == [(f"joined {name}",) for name in names]
+
+
+def test_a_method_that_rolls_back_undoes_only_its_own_event(path: Path) -> None:
+    with closing(RollingBack(str(path))) as database:
+        outcome = adopt(database).apply(joined("alice", "poison", "bob"))
+    assert (outcome.settled, outcome.rejections) == (3, [])
+    assert select(path, "SELECT what FROM log ORDER BY id") == [("alice",), ("bob",)]
+
+
+def test_a_method_that_rolls_back_outside_of_a_batch_is_not_in_its_way(path: Path) -> None:
+    with closing(RollingBack(str(path))) as database:
+        storage = adopt(database)
+        database.user_joined("poison")
+        database.user_joined("alice")
+        storage.release()
+    assert select(path, "SELECT what FROM log") == [("alice",)]
+
+
+def test_without_a_connection_a_poison_event_costs_itself_as_well() -> None:
+    class PoisonedSpec(SpecDatabase):
+        def user_joined(self, username: str) -> None:
+            if username == "poison":
+                raise ValueError(username)
+            super().user_joined(username)
+
+    database = PoisonedSpec()
+    outcome = adopt(database).apply(joined("alice", "poison", "bob"))
+    assert (outcome.settled, len(outcome.rejections)) == (3, 1)
+    assert database.calls == [("joined", "alice"), ("joined", "bob")]
+
+
+def test_without_a_connection_an_obstacle_keeps_what_is_settled() -> None:
+    class Full(SpecDatabase):
+        def user_joined(self, username: str) -> None:
+            if len(self.calls) == 2:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            super().user_joined(username)
+
+    outcome = adopt(Full()).apply(joined("alice", "bob", "carol"))
+    assert (outcome.settled, outcome.rejections) == (2, [])
+    assert isinstance(outcome.obstacle, OSError)
+
+
+def test_a_locked_file_is_an_obstacle_and_no_event_is_applied(
+    path: Path, old: OldBotDatabase
+) -> None:
+    storage = adopt(old)
+    with locked(path):
+        outcome = storage.apply(joined("alice"))
+    assert (outcome.settled, outcome.rejections) == (0, [])
+    assert "locked" in str(outcome.obstacle)
+    assert storage.apply(joined("alice")).settled == 1
+    assert len(select(path, "SELECT * FROM log")) == 1
+
+
+def test_a_full_disk_is_an_obstacle_and_no_event_is_applied(
+    path: Path, old: OldBotDatabase
+) -> None:
+    storage = adopt(old)
+    (pages,) = old.conn.execute("PRAGMA page_count").fetchone()
+    old.conn.execute(f"PRAGMA max_page_count = {pages}")
+    outcome = storage.apply(joined(*("x" * 200 for _ in range(1000))))
+    assert (outcome.settled, outcome.rejections) == (0, [])
+    assert "full" in str(outcome.obstacle)
+    assert select(path, "SELECT * FROM log") == []
+    old.conn.execute("PRAGMA max_page_count = 1073741823")
+    assert storage.apply(joined("alice")).settled == 1
+
+
+def test_a_full_disk_among_poison_is_still_an_obstacle(path: Path) -> None:
+    with closing(Poisoned(str(path))) as database:
+        storage = adopt(database)
+        (pages,) = database.conn.execute("PRAGMA page_count").fetchone()
+        database.conn.execute(f"PRAGMA max_page_count = {pages}")
+        outcome = storage.apply(joined("poison", *("x" * 200 for _ in range(1000))))
+    assert (outcome.settled, outcome.rejections) == (0, [])
+    assert "full" in str(outcome.obstacle)
+
+
+def test_a_file_that_is_no_database_any_more_is_fatal(path: Path) -> None:
+    with closing(OldBotDatabase(str(path))) as old:
+        storage = adopt(old)
+        path.write_bytes(b"not a database" * 1000)
+        with pytest.raises(NotADatabase, match="cannot be used any more"):
+            storage.apply(joined("alice"))
+
+
+def test_now_is_when_the_event_was_received(path: Path) -> None:
+    with closing(BotDatabase(path)) as database:
+        storage = adopt(database)
+        storage.apply([*joined("alice"), *batch(UserLeft(username="alice"), at=1060.9)])
+        assert database.get_user_stats("alice") == {
+            "username": "alice",
+            "first_seen": 1000,
+            "last_seen": 1060,
+            "total_chat_lines": 0,
+            "total_time_connected": 60,
+            "current_session_start": None,
+        }
+
+
+def test_a_reader_does_not_see_a_batch_before_its_commit_and_does_not_wait(path: Path) -> None:
+    with closing(BotDatabase(path)) as database:
+        storage = adopt(database)
+        assert storage.reads_apart
+        storage.apply(batch(MessageLog(username="alice", message="first")))
+        with locked(path) as other:
+            other.execute("INSERT INTO recent_chat VALUES (9, 1, 'bob', 'second')")
+            assert [row["message"] for row in storage.answer(StatsRecentChatGet())] == ["first"]
+        storage.release()
+
+
+@pytest.mark.parametrize("case", accepted())
+def test_an_accepted_payload_makes_its_rows(path: Path, case: Case) -> None:
+    with closing(BotDatabase(path)) as database:
+        prepare(database, case)
+        storage = adopt(database)
+        payload = decode(case.operation, case.payload)
+        if isinstance(payload, Event):
+            assert storage.apply(batch(payload)).rejections == []
+            assert [list(row) for row in select(path, case.expected["sql"])] == case.expected[
+                "rows"
+            ]
+        else:
+            rows = [untimed(row) for row in storage.answer(payload)]  # type: ignore[arg-type]
+            assert rows == case.expected["reply"]
+        storage.release()
