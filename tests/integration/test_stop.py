@@ -176,7 +176,7 @@ async def test_a_query_that_was_taken_is_answered_though_the_service_stops(
                 assert go_on.wait(10)
                 return [limit]
 
-            reader.get_recent_chat = get_recent_chat  # type: ignore[union-attr]
+            setattr(reader, "get_recent_chat", get_recent_chat)  # noqa: B010  mypy objects
             return reader
 
     service = service_of(path, factory=Slow)

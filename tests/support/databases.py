@@ -67,12 +67,12 @@ class OldBotDatabase:
         self._log("sent", outbound_id)
 
     def get_unsent_outbound_messages(self, limit: int = 50, max_retries: int = 3) -> list[Any]:
-        return self.conn.execute(
-            "SELECT id, what FROM log LIMIT ?", (min(limit, max_retries),)
-        ).fetchall()
+        return list(
+            self.conn.execute("SELECT id, what FROM log LIMIT ?", (min(limit, max_retries),))
+        )
 
     def get_recent_chat(self, limit: int = 20) -> list[Any]:
-        return self.conn.execute("SELECT what FROM log ORDER BY id LIMIT ?", (limit,)).fetchall()
+        return list(self.conn.execute("SELECT what FROM log ORDER BY id LIMIT ?", (limit,)))
 
     def logged(self) -> list[str]:
         return [what for (what,) in self.conn.execute("SELECT what FROM log ORDER BY id")]

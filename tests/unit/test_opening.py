@@ -132,7 +132,7 @@ def test_a_factory_is_found_in_the_current_directory(
     (tmp_path / "my_bot.py").write_text("class Mine:\n    Database = dict\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    assert load_factory("my_bot:Mine.Database") is dict
+    assert load_factory("my_bot:Mine.Database")("") == {}
 
 
 def test_a_locked_file_is_named_with_the_reason(path: Path) -> None:
