@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from nats.aio.msg import Msg
 
@@ -28,17 +29,19 @@ class Consumer:
         self._answers = answers
         self._counts = counts
 
-    async def run(self, messages: AsyncIterator[Msg]) -> None:
+    async def run(self, messages: AsyncGenerator[Msg]) -> None:
         """Take messages until there are no more."""
-        async for msg in messages:
-            await self._take(msg)
-            self.consumed += 1
+        async with aclosing(messages):
+            async for msg in messages:
+                await self._take(msg)
+                self.consumed += 1
 
-    async def refuse(self, messages: AsyncIterator[Msg]) -> None:
+    async def refuse(self, messages: AsyncGenerator[Msg]) -> None:
         """Tell those who ask that it is too late; events are let go."""
-        async for msg in messages:
-            if msg.reply and issubclass(self._operations.get(msg.subject, Event), Query):
-                await self._answers.refuse(msg.reply, ShuttingDown())
+        async with aclosing(messages):
+            async for msg in messages:
+                if msg.reply and issubclass(self._operations.get(msg.subject, Event), Query):
+                    await self._answers.refuse(msg.reply, ShuttingDown())
 
     async def _take(self, msg: Msg) -> None:
         operation = self._operations.get(msg.subject)

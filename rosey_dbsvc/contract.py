@@ -5,9 +5,9 @@ bot that it was written for. A class is decoded from the payload, so a field is 
 dispatches on these classes, the command line prints them, and the tests run over them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import Parameter, signature
-from typing import Annotated, Any, ClassVar, Final, TypedDict
+from typing import Annotated, Any, ClassVar, Final, Self, TypedDict
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -45,8 +45,16 @@ class Operation(Struct, frozen=True):
 class Event(Operation, frozen=True):
     """An operation that is published and changes the database; nobody waits for a reply."""
 
+    bulk: ClassVar[str] = ""
+    """A method that does many at once, each at its own time, for a database that has it."""
+
     def apply(self, method: Method) -> None:
         """Call the database's method with what the payload says."""
+        raise NotImplementedError
+
+    @classmethod
+    def apply_many(cls, method: Method, events: Sequence[tuple[float, Self]]) -> None:
+        """Call the method named `bulk` with what the payloads say, each received at a time."""
         raise NotImplementedError
 
     def remark(self) -> str:
@@ -91,6 +99,7 @@ class MessageLog(Event, frozen=True):
 
     name = "message.log"
     methods = ("user_chat_message", "message_logged")
+    bulk = "user_chat_messages"
 
     username: Username
     message: str
@@ -103,6 +112,10 @@ class MessageLog(Event, frozen=True):
     def apply(self, method: Method) -> None:
         if self.message:
             method(self.username, self.message)
+
+    @classmethod
+    def apply_many(cls, method: Method, events: Sequence[tuple[float, Self]]) -> None:
+        method([(at, event.username, event.message) for at, event in events if event.message])
 
 
 class StatsUserCount(Event, frozen=True):
@@ -226,4 +239,6 @@ class StatsRecentChatGet(Query, frozen=True):
         return method(limit=self.limit)
 
 
-OPERATIONS: Final[tuple[type[Operation], ...]] = (*Event.__subclasses__(), *Query.__subclasses__())
+EVENTS: Final = tuple(Event.__subclasses__())
+QUERIES: Final = tuple(Query.__subclasses__())
+OPERATIONS: Final[tuple[type[Operation], ...]] = (*EVENTS, *QUERIES)

@@ -3,7 +3,8 @@
 One, because NATS keeps the order of a connection's messages only within a subscription.
 """
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
@@ -17,6 +18,8 @@ from nats.errors import Error
 from rosey_dbsvc.connection import GONE
 from rosey_dbsvc.errors import NoServer
 
+AT_ONCE: Final = 256
+"""How many messages are taken before others on the event loop have their turn."""
 LOOKED_EVERY: Final = 0.05
 """How often the end looks whether the server is still there, in seconds."""
 GOODBYE: Final = 3.0
@@ -30,10 +33,23 @@ class Intake:
         self._nc = nc
         self._subscription = subscription
 
-    @property
-    def messages(self) -> AsyncIterator[Msg]:
-        """The messages in order. A loop over them is ended with `end`: cancelled, it loses one."""
-        return self._subscription.messages
+    async def messages(self) -> AsyncGenerator[Msg]:
+        """Yield the messages in order. A loop over them is ended with `end`: cancelled, it loses.
+
+        nats-py's iterator makes a task for each message. Here it is only waited on; what is there
+        already is taken without it, at most so many at a time that others on the loop can run.
+        """
+        waiting = self._subscription._pending_queue  # noqa: SLF001
+        async for msg in self._subscription.messages:
+            yield msg
+            for _ in range(min(waiting.qsize(), AT_ONCE)):
+                yield self._take(waiting)
+
+    def _take(self, waiting: asyncio.Queue[Msg]) -> Msg:
+        msg = waiting.get_nowait()
+        waiting.task_done()
+        self._subscription._pending_size -= len(msg.data)  # noqa: SLF001
+        return msg
 
     @property
     def delivered(self) -> int:

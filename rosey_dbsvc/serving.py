@@ -102,10 +102,10 @@ class Serving:
                     unread = intake.delivered - consumer.consumed - self._counts.dropped
                     self._counts.abandoned += unread
                     with anyio.move_on_after(GOODBYE, shield=True):
-                        await consumer.refuse(intake.messages)
+                        await consumer.refuse(intake.messages())
 
     async def _loop(self, consumer: Consumer, intake: Intake, nc: Client) -> None:
-        await consumer.run(intake.messages)
+        await consumer.run(intake.messages())
         if not self._stopping.is_set():  # the messages ended unasked
             why = describe(nc.last_error) if nc.last_error else "closed by its owner"
             self.fail(ConnectionLost(f"the connection to NATS is closed for good: {why}"))

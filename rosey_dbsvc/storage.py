@@ -4,10 +4,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from rosey_dbsvc import faults
-from rosey_dbsvc.contract import OPERATIONS, Event, Method, Operation, Query
+from rosey_dbsvc.contract import EVENTS, OPERATIONS, QUERIES, Event, Method, Operation, Query
 from rosey_dbsvc.errors import NotADatabase, NotAdoptable
 from rosey_dbsvc.grouping import Group, TornBatch
 
@@ -67,6 +68,27 @@ def _method(database: object, operation: type[Operation]) -> Method:
     )
 
 
+def _bulk_calls(database: object) -> dict[type[Event], Method]:
+    return {
+        event: getattr(database, event.bulk)
+        for event in EVENTS
+        if event.bulk and hasattr(database, event.bulk)
+        and _home(database, event.bulk) is _home(database, event.methods[0])
+    }
+
+
+def _home(database: object, name: str) -> object:
+    # A class that has its own way with one event has to be asked for each of many.
+    for each in (database, *type(database).__mro__):
+        if name in getattr(each, "__dict__", {}):
+            return each
+    return None
+
+
+def _operation(received: Received) -> type[Event]:
+    return type(received.event)
+
+
 def _do_nothing(**_: object) -> None:
     pass
 
@@ -82,6 +104,7 @@ class Storage:
     def __init__(self, database: object, calls: Calls) -> None:
         self.database = database
         self._calls = calls
+        self._bulk = _bulk_calls(database)
         self._at: float | None = None
         self._group = Group.of(database)
         self.file = self._group.file if self._group else ""
@@ -127,8 +150,8 @@ class Storage:
     def _apply_grouped(self, group: Group, batch: Sequence[Received]) -> Outcome:
         try:
             with group.batch():
-                for received in batch:
-                    self._apply(received)
+                for operation, run in groupby(batch, key=_operation):
+                    self._apply_run(operation, list(run))
             return Outcome(settled=len(batch))
         except TornBatch:
             pass
@@ -171,6 +194,15 @@ class Storage:
                 raise
             outcome.rejections.append(Rejection(received.event, error))
 
+    def _apply_run(self, operation: type[Event], run: Sequence[Received]) -> None:
+        """Apply successive events of one kind, in one call if the database has a method for it."""
+        if operation in self._bulk:
+            events = [(received.at, received.event) for received in run]
+            operation.apply_many(self._bulk[operation], events)
+        else:
+            for received in run:
+                self._apply(received)
+
     def _apply(self, received: Received) -> None:
         self._at = received.at
         received.event.apply(self._calls[type(received.event)])
@@ -200,7 +232,7 @@ class Storage:
         if make is None or (reader := make()) is None:
             return False
         self._readers.append(reader)
-        self._idle.append(_calls(reader, Query.__subclasses__()))
+        self._idle.append(_calls(reader, QUERIES))
         return True
 
     def release(self, busy_timeout: int | None = None) -> None:

@@ -1,5 +1,7 @@
 """What was said."""
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Final
 
 from rosey_dbsvc.database.base import Base
@@ -7,10 +9,14 @@ from rosey_dbsvc.database.base import Base
 KEPT: Final = 150 * 3600
 """How long a line stays recent, in seconds."""
 
-COUNT_LINE = """
-UPDATE user_stats SET total_chat_lines = total_chat_lines + 1, last_seen = ? WHERE username = ?
+Line = tuple[float, str, str | None]
+"""When it was said, in Unix seconds, who said it, and what."""
+
+COUNT_LINES = """
+UPDATE user_stats SET total_chat_lines = total_chat_lines + said.column2, last_seen = said.column3
+FROM (VALUES {rows}) AS said WHERE username = said.column1
 """
-REMEMBER = "INSERT INTO recent_chat (timestamp, username, message) VALUES (?, ?, ?)"
+REMEMBER = "INSERT INTO recent_chat (timestamp, username, message) VALUES {rows}"
 FORGET = "DELETE FROM recent_chat WHERE timestamp < ?"
 
 
@@ -19,12 +25,28 @@ class Chat(Base):
 
     def user_chat_message(self, username: str, message: str | None = None) -> None:
         """Count a line for a user who is known; remember what was said, unless by the server."""
-        now = self._now()
+        self.user_chat_messages([(self._now(), username, message)])
+
+    def user_chat_messages(self, lines: Sequence[Line]) -> None:
+        """Do the same for many lines, in their order, each at its time."""
         with self.conn:
-            self.conn.execute(COUNT_LINE, (now, username))
-            if message and username.lower() != "server":
-                self.conn.execute(REMEMBER, (now, username, message))
-                self.conn.execute(FORGET, (now - KEPT,))
+            self._count(lines)
+            self._remember(lines)
+
+    def _count(self, lines: Sequence[Line]) -> None:
+        count = Counter(username for _, username, _ in lines)
+        last = {username: int(at) for at, username, _ in lines}
+        self._execute_rows(COUNT_LINES, [(name, count[name], last[name]) for name in count])
+
+    def _remember(self, lines: Sequence[Line]) -> None:
+        kept = [
+            (int(at), username, message)
+            for at, username, message in lines
+            if message and username.lower() != "server"
+        ]
+        if kept:
+            self._execute_rows(REMEMBER, kept)
+            self.conn.execute(FORGET, (kept[-1][0] - KEPT,))
 
     def get_recent_chat(self, limit: int = 20) -> list[dict[str, Any]]:
         """Return the last lines, oldest first, as timestamp, username and message."""

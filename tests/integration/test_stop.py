@@ -1,16 +1,19 @@
 """Starting and stopping: started means subscribed, and leaving means done."""
 
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import anyio
+import nats
 import pytest
 from anyio import to_thread
 from nats.aio.client import Client
 from support.bots import Bot
 from support.databases import OldBotDatabase, locked, rows
+from support.servers import nats_server
 
 from rosey_dbsvc import BotDatabase, DatabaseService
 
@@ -45,6 +48,28 @@ async def test_started_means_subscribed(bot: Bot, path: Path, service_of: Servic
             await bot.told()
             await service.stop()
     assert await said(path) == list(range(20))
+
+
+async def test_started_means_that_the_server_has_said_so(path: Path, prefix: str) -> None:
+    with nats_server() as server:
+        nc = await nats.connect(server.url)
+        service = DatabaseService(nc, path, prefix=prefix)
+        server.send(signal.SIGSTOP)
+        async with anyio.create_task_group() as tasks:
+            started = anyio.Event()
+
+            async def start() -> None:
+                await tasks.start(service.serve)
+                started.set()
+
+            tasks.start_soon(start)
+            await anyio.sleep(0.5)
+            assert not started.is_set()
+            server.send(signal.SIGCONT)
+            with anyio.fail_after(10):
+                await started.wait()
+            service.ask_to_stop()
+        await nc.close()
 
 
 async def test_a_stop_in_a_flood_applies_all_that_was_delivered(
@@ -131,6 +156,18 @@ async def test_an_abort_leaves_a_connection_that_was_given_in_order(
         with anyio.fail_after(5):
             await nc.flush()
         assert nc.is_connected
+
+
+async def test_the_pair_s_stop_may_be_called_by_another_task(
+    bot: Bot, path: Path, service_of: ServiceOf
+) -> None:
+    service = service_of(path)
+    await service.start()
+    await flood(bot, 1_000)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(service.stop)
+    assert await said(path) == list(range(1_000))
+    await service.stop()
 
 
 async def test_a_connection_that_was_given_stays_open(

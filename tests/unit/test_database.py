@@ -4,12 +4,17 @@ import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.databases import locked, select
 
 from rosey_dbsvc import BotDatabase
+from rosey_dbsvc.database.chat import Line
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -167,6 +172,47 @@ def test_chat_since_some_minutes_ago(db: BotDatabase, clock: Clock) -> None:
         {"timestamp": int(clock()) - 600, "username": "alice", "message": "third"},
     ]
     assert [row["message"] for row in db.get_recent_chat_since(60, limit=2)] == ["first", "second"]
+
+
+line = st.tuples(
+    st.integers(1_600_000_000, 1_600_000_000 + 200 * HOUR).map(float),
+    st.sampled_from(["alice", "bob", "Server", "stranger", "nul\0name"]),
+    st.none() | st.text(max_size=5),
+)
+
+
+@given(st.lists(line, max_size=40))
+def test_many_lines_at_once_are_as_one_by_one(lines: list[Line]) -> None:
+    lines.sort(key=itemgetter(0))
+    assert said_by(lines) == said_by(*([each] for each in lines))
+
+
+def said_by(*calls: list[Line]) -> list[tuple[Any, ...]]:
+    """Return what is in the tables of chat after these."""
+    with closing(BotDatabase(":memory:")) as database:
+        database.use_clock(lambda: 1_600_000_000)
+        for name in ("alice", "bob", "nul\0name"):
+            database.user_joined(name)
+        for lines in calls:
+            database.user_chat_messages(lines)
+        tables = "SELECT * FROM user_stats", "SELECT * FROM recent_chat"
+        return [tuple(row) for table in tables for row in database.conn.execute(table)]
+
+
+def test_very_many_lines_are_all_remembered_in_order(db: BotDatabase, clock: Clock) -> None:
+    db.user_joined("alice")
+    db.user_chat_messages([(clock(), "alice", str(number)) for number in range(1000)])
+    said = [row["message"] for row in db.get_recent_chat(limit=2000)]
+    assert said == [str(number) for number in range(1000)]
+    stats = db.get_user_stats("alice")
+    assert stats is not None
+    assert stats["total_chat_lines"] == 1000
+
+
+def test_each_commit_is_flushed_to_disk(db: BotDatabase) -> None:
+    full = 2  # https://sqlite.org/pragma.html#pragma_synchronous
+    assert db.conn.execute("PRAGMA synchronous").fetchone()[0] == full
+    assert db.conn.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
 
 
 # The channel

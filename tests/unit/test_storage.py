@@ -2,7 +2,7 @@
 
 import errno
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from rosey_dbsvc.contract import (
     UserJoined,
     UserLeft,
 )
+from rosey_dbsvc.database.chat import Line
 from rosey_dbsvc.errors import NotADatabase, NotAdoptable
 from rosey_dbsvc.storage import Received, Storage
 
@@ -229,6 +230,59 @@ def test_a_method_that_rolls_back_outside_of_a_batch_is_not_in_its_way(path: Pat
         database.user_joined("alice")
         storage.release()
     assert select(path, "SELECT what FROM log") == [("alice",)]
+
+
+def test_lines_that_follow_each_other_are_one_call(path: Path) -> None:
+    calls: list[int] = []
+
+    class Counting(BotDatabase):
+        def user_chat_message(self, username: str, message: str | None = None) -> None:
+            raise AssertionError(f"{username} said {message}, and alone")
+
+        def user_chat_messages(self, lines: Sequence[Line]) -> None:
+            calls.append(len(lines))
+            super().user_chat_messages(lines)
+
+    lines = batch(*(MessageLog(username="alice", message=str(number)) for number in range(600)))
+    with closing(Counting(path)) as database:
+        storage = adopt(database)
+        outcome = storage.apply([*lines[:300], *joined("bob"), *lines[300:]])
+        assert (outcome.settled, outcome.rejections) == (601, [])
+        said = [row["message"] for row in storage.answer(StatsRecentChatGet(limit=1000))]
+        assert said == [str(number) for number in range(600)]
+        storage.release()
+    assert calls == [300, 300]
+
+
+def test_a_class_with_its_own_way_with_a_line_is_asked_for_each(path: Path) -> None:
+    class Shouting(BotDatabase):
+        def user_chat_message(self, username: str, message: str | None = None) -> None:
+            super().user_chat_message(username, (message or "").upper())
+
+    lines = batch(*(MessageLog(username="alice", message=f"m{n}") for n in range(3)))
+    with closing(Shouting(path)) as database:
+        storage = adopt(database)
+        storage.apply(lines)
+        assert [row["message"] for row in database.get_recent_chat()] == ["M0", "M1", "M2"]
+        database.user_chat_message = lambda *_: None  # type: ignore[method-assign]
+        adopt(database).apply(lines)
+        assert len(database.get_recent_chat()) == 3
+        storage.release()
+
+
+def test_a_line_at_fault_among_many_costs_itself(path: Path) -> None:
+    with closing(BotDatabase(path)) as database:
+        database.conn.execute(
+            "CREATE TRIGGER picky BEFORE INSERT ON recent_chat WHEN new.message = 'poison'"
+            " BEGIN SELECT raise(ABORT, 'not that'); END"
+        )
+        storage = adopt(database)
+        said = [*map(str, range(500)), "poison", *map(str, range(500, 999))]
+        outcome = storage.apply(batch(*(MessageLog(username="a", message=m) for m in said)))
+        assert [str(each.reason) for each in outcome.rejections] == ["not that"]
+        kept = [row["message"] for row in storage.answer(StatsRecentChatGet(limit=1000))]
+        assert kept == [*map(str, range(999))]
+        storage.release()
 
 
 def test_without_a_connection_a_poison_event_costs_itself_as_well() -> None:
