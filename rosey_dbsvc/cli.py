@@ -1,5 +1,6 @@
 """The command line. What is slow to import is imported by the command that needs it."""
 
+import os
 import sys
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from rosey_dbsvc.settings import (
     LogFormat,
     LogLevel,
     Settings,
+    check_url,
 )
 
 app = typer.Typer(
@@ -26,10 +28,19 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line, and turn every error of ours into one line and an exit code."""
+    open_standard_streams()
     try:
         app()
     except DbsvcError as error:
         fail(error)
+
+
+def open_standard_streams() -> None:
+    """Open those that are closed, or the next file would take their place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is its own
+            setattr(sys, name, open(number, "w" if number else "r"))  # noqa: PTH123, SIM115
 
 
 def fail(error: DbsvcError) -> None:
@@ -120,22 +131,20 @@ def run(
     from rosey_dbsvc import logs
     from rosey_dbsvc.running import run
 
+    logs.configure(log_level, log_format)
     settings = Settings(
-        nats_urls=tuple(split_urls(nats_url or [])),
+        nats_urls=tuple(map(check_url, split_urls(nats_url or []))),
         db_path=db_path,
         prefix=prefix,
         database=database,
-        log_level=log_level,
-        log_format=log_format,
         stop_timeout=stop_timeout,
         local_port=local_port,
     )
-    logs.configure(settings.log_level, settings.log_format)
     sys.exit(run(settings))
 
 
 def split_urls(given: list[str]) -> list[str]:
-    """Return single URLs: the environment may have several in a value, with commas between."""
+    """Return single URLs: a value may have several, with commas between."""
     return [url for value in given for url in value.split(",") if url]
 
 

@@ -18,12 +18,15 @@ from rosey_dbsvc.errors import (
     ConnectionRefused,
     DbsvcError,
     InvalidSettings,
+    NoServer,
     PermissionDenied,
 )
 
 logger = logging.getLogger(__name__)
 
 NAME: Final = "rosey-dbsvc"
+GREETING: Final = b"INFO "
+"""What a NATS server says first."""
 CONNECT_TIMEOUT: Final = 2
 RECONNECT_WAIT: Final = 1
 PING_INTERVAL: Final = 15
@@ -120,7 +123,7 @@ class Watch:
 
     async def disconnected(self) -> None:
         """Say that the connection is lost."""
-        if not self._leaving:
+        if self._connected and not self._leaving:
             logger.warning("disconnected from NATS")
 
     async def reconnected(self) -> None:
@@ -189,12 +192,23 @@ async def close(nc: Client) -> None:
                 await goodbye()
 
 
-async def listens(host: str, port: int) -> bool:
-    """Return whether something listens there."""
-    with anyio.move_on_after(CONNECT_TIMEOUT), suppress(OSError):
-        async with await anyio.connect_tcp(host, port):
-            return True
-    return False
+async def is_served(host: str, port: int) -> bool:
+    """Return whether a NATS server listens there. Raises NoServer if something else does."""
+    try:
+        with anyio.fail_after(CONNECT_TIMEOUT):
+            stream = await anyio.connect_tcp(host, port)
+    except OSError:
+        return False
+    greeting = b""
+    async with stream:
+        with anyio.move_on_after(CONNECT_TIMEOUT), suppress(anyio.EndOfStream, OSError):
+            greeting = await stream.receive(len(GREETING))
+    if greeting != GREETING:
+        raise NoServer(
+            f"what listens on port {port} is no NATS server: "
+            "choose another with --local-port, or name a server with --nats-url"
+        )
+    return True
 
 
 def redact(url: str) -> str:
@@ -210,4 +224,6 @@ def is_refusal(error: Exception) -> bool:
 
 def describe(error: Exception) -> str:
     """Return the error on one line, without nats-py's own prefix."""
+    if isinstance(error, TimeoutError):
+        return "nothing there answers as a NATS server does"
     return shorten(str(error).removeprefix("nats: ").strip("'") or type(error).__name__)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 import sysconfig
 from collections.abc import AsyncIterator
@@ -26,6 +27,11 @@ GOODBYE: Final = 5.0
 
 # Standard input ends when this process does, however it does; and the shell when the server does.
 GUARD: Final = 'exec 3<&0; "$@" 3<&- & server=$!; (cat <&3 >/dev/null; kill $server) & wait $server'
+
+SAME_SIGNAL: Final = 0.2
+"""How much later a signal that has ended the server may reach us, in seconds."""
+
+LOG_PREFIX: Final = re.compile(r"\[\d+\] \S+ \S+ \[\w+\] ")
 
 HELP: Final = (
     "there is no NATS server on this machine, and none can be started: "
@@ -91,7 +97,7 @@ class Server:
         with suppress(anyio.EndOfStream, anyio.IncompleteRead):
             while True:
                 line = await lines.receive_until(b"\n", LONGEST_LINE)
-                self._last = shorten(line.decode(errors="replace"))
+                self._last = LOG_PREFIX.sub("", shorten(line.decode(errors="replace")))
                 logger.debug("nats-server: %s", self._last)
                 if READY in self._last and not self._ready:
                     self._ready = True
@@ -102,5 +108,6 @@ class Server:
         """Raise an error when the server ends."""
         await self._process.wait()
         if self._ready:
+            await anyio.sleep(SAME_SIGNAL)
             raise ConnectionLost("the embedded NATS server has ended")
         raise NoServer(f"the embedded NATS server did not start: {self._last}")

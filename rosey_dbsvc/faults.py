@@ -50,6 +50,6 @@ def _primary(error: Exception) -> int | None:
     return code & PRIMARY if isinstance(error, sqlite3.Error) and code is not None else None
 
 
-def describe(error: Exception) -> str:
+def describe(error: BaseException) -> str:
     """Return the error on one line."""
     return shorten(f"{type(error).__name__}: {error}")

@@ -18,22 +18,22 @@ def one_writer(path: str | os.PathLike[str]) -> Iterator[None]:
     and has the number of the process. Raises DatabaseInUse or CannotOpen.
     """
     file = Path(os.path.realpath(path))
-    _check(file)
     held = file.with_name(f"{file.name}.lock")
     # Of the service, not of a thread: it is released in whichever thread closes the database.
     lock = FileLock(held, blocking=False, thread_local=False)
     try:
+        _check(file)
         lock.acquire()
         held.write_text(f"{os.getpid()}\n")
     except Timeout:
         if not held.exists():
-            raise CannotOpen(f"cannot write beside {path}") from None
+            raise CannotOpen(f"cannot write {held}") from None
         pid = held.read_text().strip() or "not known"
         raise DatabaseInUse(
             f"another service writes {path}: stop it first, its process id is {pid}"
         ) from None
     except OSError as error:
-        raise CannotOpen(f"cannot write beside {path}: {error.strerror}") from None
+        raise CannotOpen(f"cannot write {held}: {error.strerror}") from None
     try:
         yield
     finally:

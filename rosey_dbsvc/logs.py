@@ -48,6 +48,14 @@ def _handler(log_format: LogFormat) -> logging.Handler:
 
 def _terminal() -> logging.Handler:
     from rich.console import Console
+    from rich.highlighter import NullHighlighter
     from rich.logging import RichHandler
 
-    return RichHandler(console=Console(stderr=True), show_path=False, log_time_format="%X")
+    handler = RichHandler(
+        console=Console(stderr=True),
+        highlighter=NullHighlighter(),
+        show_path=False,
+        log_time_format="%X",
+    )
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    return handler

@@ -35,7 +35,7 @@ def opened(database: object, factory: Factory) -> Iterator[Storage]:
     """
     with ExitStack() as stack:
         if isinstance(database, str | os.PathLike):
-            path = os.fspath(database)
+            path = _check_path(os.fspath(database))
             if path != IN_MEMORY:
                 stack.enter_context(one_writer(path))
             database = _make(factory, path)
@@ -61,11 +61,17 @@ def load_factory(name: str) -> Factory:
     sys.path.insert(0, str(Path.cwd()))
     try:
         factory = attrgetter(attribute)(import_module(module))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InvalidSettings(f"cannot import {name}: {faults.describe(error)}") from error
     if not callable(factory):
         raise InvalidSettings(f"{name} cannot be called with the path of a file")
     return factory  # type: ignore[no-any-return]
+
+
+def _check_path(path: str) -> str:
+    if not path:
+        raise CannotOpen("the path of the database is empty")
+    return path
 
 
 def _make(factory: Factory, path: str) -> object:
@@ -83,9 +89,16 @@ def _explain(error: Exception, path: str) -> DbsvcError:
     if isinstance(error, OSError):
         return CannotOpen(f"cannot open {path}: {error.strerror}")
     if isinstance(error, sqlite3.Error):
-        hint = ": another program holds it" if "locked" in str(error) else ""
-        return CannotOpen(f"cannot open {path}: {error}{hint}")
+        return CannotOpen(f"cannot open {path}: {error}{_hint(error, path)}")
     return CannotOpen(f"cannot open {path}: {faults.describe(error)}")
+
+
+def _hint(error: sqlite3.Error, path: str) -> str:
+    if "locked" in str(error):
+        return ": another program holds it"
+    if os.path.exists(path) and not os.access(path, os.R_OK | os.W_OK):  # noqa: PTH110
+        return ": permission denied"
+    return ""
 
 
 def _close(database: Any) -> None:  # noqa: ANN401

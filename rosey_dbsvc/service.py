@@ -23,6 +23,7 @@ from rosey_dbsvc.settings import (
     DEFAULT_PREFIX,
     DEFAULT_STOP_TIMEOUT,
     check_prefix,
+    check_url,
 )
 from rosey_dbsvc.storage import Storage
 
@@ -103,7 +104,7 @@ class DatabaseService:
         if isinstance(self._nats, Client):
             return nullcontext(self._nats)
         servers = [self._nats] if isinstance(self._nats, str) else self._nats
-        return connected(servers, self.counts, on_denied=serving.fail)
+        return connected([*map(check_url, servers)], self.counts, on_denied=serving.fail)
 
     def _say_stopped(self) -> None:
         if self.counts.abandoned:

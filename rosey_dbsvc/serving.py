@@ -12,7 +12,7 @@ from rosey_dbsvc.answers import Answers
 from rosey_dbsvc.connection import describe, redact
 from rosey_dbsvc.consumer import Consumer
 from rosey_dbsvc.counts import Counts
-from rosey_dbsvc.errors import ConnectionLost, DbsvcError
+from rosey_dbsvc.errors import ConnectionLost, ConnectionRefused, DbsvcError
 from rosey_dbsvc.intake import Intake, subscribed
 from rosey_dbsvc.storage import READERS, Storage
 from rosey_dbsvc.writer import Writer
@@ -63,6 +63,8 @@ class Serving:
         async with anyio.create_task_group() as tasks:
             try:
                 await tasks.start(self._work, storage, nc, name="rosey-dbsvc work")
+                if self.failure is not None:  # the server has not taken the subscription
+                    raise ConnectionRefused(str(self.failure))
                 self._say_serving(storage, nc)
                 task_status.started()
                 await self._stopping.wait()

@@ -17,27 +17,22 @@ LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 PREFIX: Final = re.compile(r"[\w-]+(\.[\w-]+)*")
-SCHEMES: Final = ("nats", "tls")
 
 
 class Settings(Struct, frozen=True, kw_only=True):
     """How `rosey-dbsvc run` runs. Raises InvalidSettings, naming the flag."""
 
     nats_urls: tuple[str, ...] = ()
-    """Empty: the server on this machine, or one of our own."""
+    """As `check_url` returns them. Empty: the server on this machine, or one of our own."""
     local_port: int = DEFAULT_LOCAL_PORT
     db_path: str = DEFAULT_DB_PATH
     prefix: str = DEFAULT_PREFIX
     database: str = ""
     """MODULE:ATTRIBUTE, called with the path; empty: the BotDatabase of this package."""
-    log_level: LogLevel = "info"
-    log_format: LogFormat = "text"
     stop_timeout: float = DEFAULT_STOP_TIMEOUT
     """In seconds."""
 
     def __post_init__(self) -> None:
-        for url in self.nats_urls:
-            check_url(url)
         check_prefix(self.prefix)
         if not 0 <= self.stop_timeout < float("inf"):
             raise InvalidSettings("--stop-timeout takes seconds, 0 or more")
@@ -51,12 +46,19 @@ def check_prefix(prefix: str) -> str:
 
 
 def check_url(url: str) -> str:
-    """Return the URL. Raises InvalidSettings, without showing it: it may hold a password."""
+    """Return the URL as nats-py understands it.
+
+    Raises InvalidSettings, without showing the URL: it may hold a password.
+    """
     try:
         parts = urlsplit(url if "://" in url else f"nats://{url}")
-        usable = parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0
+        usable = bool(parts.hostname) and parts.port != 0
     except ValueError:  # of the port
         usable = False
     if not usable:
-        raise InvalidSettings("the NATS URL is not one: try nats://host:4222")
-    return url
+        raise InvalidSettings(
+            "the NATS URL is not one: try nats://host:4222, with # / , in a password as %23 %2F %2C"
+        )
+    if parts.scheme != "nats":
+        raise InvalidSettings(f"a NATS URL begins with nats://, and not with {parts.scheme}://")
+    return parts.geturl()

@@ -72,7 +72,8 @@ def _bulk_calls(database: object) -> dict[type[Event], Method]:
     return {
         event: getattr(database, event.bulk)
         for event in EVENTS
-        if event.bulk and hasattr(database, event.bulk)
+        if event.bulk
+        and hasattr(database, event.bulk)
         and _home(database, event.bulk) is _home(database, event.methods[0])
     }
 

@@ -121,11 +121,13 @@ def test_a_server_that_was_named_is_waited_for_and_the_wait_can_be_stopped(
     own_server: NatsServer, path: Path
 ) -> None:
     own_server.kill()
-    with running("--db-path", path, NATS_URL=own_server.url) as process:
+    upper = own_server.url.replace("nats:", "NATS:")
+    with running("--db-path", path, NATS_URL=upper) as process:
         process.wait_for(f"waiting for NATS at {own_server.url}: .*refused")
         process.wait_for("waiting for NATS")
         own_server.start()
         process.wait_for(SERVING)
+        assert "disconnected" not in process.said
         assert process.stop() == 0
     own_server.kill()
     with running("--db-path", path, NATS_URL=own_server.url) as process:
@@ -226,6 +228,32 @@ def test_on_a_terminal_it_is_pleasant_to_read(own_server: NatsServer, path: Path
     assert b"INFO" in seen
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_are_no_reason_not_to_serve(
+    own_server: NatsServer, path: Path, closed: str
+) -> None:
+    command = (*COMMAND, "run", "--nats-url", own_server.url, "--db-path", str(path))
+    shell = ("sh", "-c", f'exec "$@" {closed}', "sh", *command)
+    process = subprocess.Popen(shell, stderr=subprocess.DEVNULL, env=ENVIRONMENT)
+    answers = anyio.run(wait_for_answer, own_server.url)
+    process.terminate()
+    assert process.wait(timeout=30) == 0
+    assert answers == []
+
+
+async def wait_for_answer(url: str) -> list[str]:
+    bot = Bot(await nats.connect(url), "rosey.db")
+    with anyio.fail_after(20):
+        while True:
+            try:
+                return list(await bot.ask("stats.recent_chat.get"))
+            except nats.errors.NoRespondersError:
+                await anyio.sleep(0.05)
+            finally:
+                if bot.nc.is_connected:
+                    await bot.nc.flush()
+
+
 # The server of its own
 
 
@@ -277,6 +305,26 @@ def test_a_terminal_s_ctrl_c_is_for_the_service_and_not_for_its_server(path: Pat
         assert process.stop(signal.SIGINT) == 0
 
 
+def test_a_signal_to_all_of_its_processes_is_a_stop(path: Path) -> None:
+    port = free_port()
+    with running("--local-port", port, "--db-path", path) as process:
+        process.wait_for(SERVING)
+        publish(f"nats://127.0.0.1:{port}", 20_000)
+        everyone = children(process)
+        process.send(signal.SIGTERM)
+        for each in everyone:
+            each.terminate()
+        assert process.wait() == 0
+        assert "CRITICAL" not in process.said
+
+
+def test_a_local_port_of_another_program(path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        port = other.getsockname()[1]
+        says = f"what listens on port {port} is no NATS server: choose another with --local-port"
+        refuses(2, says, "--local-port", port, "--db-path", path, NATS_URL="")
+
+
 def test_its_own_server_dying_ends_it_after_a_commit(path: Path) -> None:
     port = free_port()
     with running("--local-port", port, "--db-path", path) as process:
@@ -306,7 +354,8 @@ def test_without_a_server_to_start_it_says_how_to_get_one(path: Path) -> None:
 
 
 def refuses(code: int, says: str, *arguments: object, **env: str) -> None:
-    result = run("run", *arguments, env=ENVIRONMENT | env)
+    nowhere = {"NATS_URL": "nats://127.0.0.1:1"}
+    result = run("run", *arguments, env=ENVIRONMENT | nowhere | env)
     assert result.returncode == code, result.stderr
     assert "Traceback" not in result.stderr
     assert re.search(says, result.stderr.splitlines()[-1]), result.stderr
@@ -325,10 +374,24 @@ def test_two_services_on_one_file(own_server: NatsServer, path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://localhost:4222", "nats://", "nats://localhost:port", "nats://h:99999", "://"]
+    "url", ["nats://", "nats://localhost:port", "nats://h:99999", "://", "nats://bot:a#b@localhost"]
 )
 def test_a_url_that_is_none(path: Path, url: str) -> None:
     refuses(2, "the NATS URL is not one: try nats://", "--nats-url", url, "--db-path", path)
+
+
+@pytest.mark.parametrize("scheme", ["http", "ws", "tls"])
+def test_a_url_of_another_kind(path: Path, scheme: str) -> None:
+    says = f"begins with nats://, and not with {scheme}://"
+    refuses(2, says, "--nats-url", f"{scheme}://localhost:4222", "--db-path", path)
+
+
+def test_no_path() -> None:
+    refuses(2, "the path of the database is empty", "--db-path", "")
+
+
+def test_a_name_that_no_file_can_have(path: Path) -> None:
+    refuses(2, "cannot write .*File name too long", "--db-path", path.with_name("x" * 300))
 
 
 def test_a_path_in_a_directory_that_is_not_there(path: Path) -> None:
@@ -340,7 +403,7 @@ def test_a_directory_for_a_file(path: Path) -> None:
 
 
 def test_a_disk_that_cannot_be_written() -> None:
-    refuses(2, "cannot write beside /proc/bot.db", "--db-path", "/proc/bot.db")
+    refuses(2, "cannot write /proc/bot.db.lock", "--db-path", "/proc/bot.db")
 
 
 def test_a_corrupt_file(path: Path, own_server: NatsServer) -> None:

@@ -216,19 +216,36 @@ async def test_a_connection_that_its_owner_closes_ends_the_service(
             await anyio.sleep(10)
 
 
-async def test_a_subscription_that_is_refused_ends_the_service(
+def denying(prefix: str, *denied: str) -> str:
+    subjects = json.dumps([f"{prefix}.{name}" for name in denied])
+    permissions = f"permissions: {{ subscribe: {{ deny: {subjects} }} }}"
+    return f"authorization {{ users: [ {{ user: a, password: b, {permissions} }} ] }}"
+
+
+async def test_a_subscription_that_is_refused_keeps_the_service_from_starting(
+    path: Path, prefix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = tmp_path / "nats.conf"
+    await to_thread.run_sync(config.write_text, denying(prefix, ">"))
+    with nats_server(config=config) as server:
+        url = server.url.replace("//", "//a:b@")
+        with pytest.raises(ConnectionRefused, match="the server refuses the subscription"):
+            await DatabaseService(url, path, prefix=prefix).start()
+    assert "serving" not in caplog.text
+
+
+async def test_a_subscription_that_is_refused_later_ends_the_service(
     path: Path, prefix: str, tmp_path: Path
 ) -> None:
     config = tmp_path / "nats.conf"
-    permissions = json.dumps({"subscribe": {"deny": [f"{prefix}.>"]}})
-    users = f"authorization {{ users: [ {{user: a, password: b, permissions: {permissions}}} ] }}"
-    await to_thread.run_sync(config.write_text, users)
-    with (
-        nats_server(config=config) as server,
-        pytest.raises(PermissionDenied, match="the server refuses the subscription"),
-    ):
-        async with DatabaseService(server.url.replace("//", "//a:b@"), path, prefix=prefix):
-            await anyio.sleep(10)
+    await to_thread.run_sync(config.write_text, denying("nothing", "at.all"))
+    with nats_server(config=config) as server:
+        url = server.url.replace("//", "//a:b@")
+        with pytest.raises(PermissionDenied, match="the server refuses the subscription"):
+            async with DatabaseService(url, path, prefix=prefix):
+                await to_thread.run_sync(config.write_text, denying(prefix, ">"))
+                server.send(signal.SIGHUP)
+                await anyio.sleep(10)
 
 
 # What keeps it from starting

@@ -119,9 +119,14 @@ def _open(path: Path) -> AbstractContextManager[Storage]:
         ("no_such_module:X", "No module named 'no_such_module'"),
         ("rosey_dbsvc:Missing", "no attribute 'Missing'"),
         ("rosey_dbsvc.contract:LARGEST", "cannot be called"),
+        ("module_that_exits:X", "SystemExit: 3"),
     ],
 )
-def test_a_factory_that_cannot_be_had_is_named(name: str, says: str) -> None:
+def test_a_factory_that_cannot_be_had_is_named(
+    name: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "module_that_exits.py").write_text("raise SystemExit(3)")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     with pytest.raises(InvalidSettings, match=says):
         load_factory(name)
 
