@@ -12,7 +12,7 @@ from rosey_dbsvc import codec, faults
 from rosey_dbsvc.connection import GONE
 from rosey_dbsvc.contract import Query
 from rosey_dbsvc.counts import Counts
-from rosey_dbsvc.errors import DatabaseFailed, DbsvcError, ReplyTooLarge, ShuttingDown
+from rosey_dbsvc.errors import DatabaseFailed, DbsvcError, ShuttingDown
 from rosey_dbsvc.storage import Storage
 from rosey_dbsvc.writer import Writer
 
@@ -69,13 +69,12 @@ class Answers:
             raise query
         await self._wait_settled(ticket)
         try:
-            body = await to_thread.run_sync(self._read, query, limiter=self._limiter)
+            return await to_thread.run_sync(self._read, query, limiter=self._limiter)
+        except DbsvcError:
+            raise
         except Exception as error:
             logger.error("%s failed: %s", query.name, faults.describe(error))  # noqa: TRY400
             raise DatabaseFailed from error
-        if len(body) > self._nc.max_payload:
-            raise ReplyTooLarge
-        return body
 
     async def _wait_settled(self, ticket: int) -> None:
         if self._writer.settled >= ticket:
@@ -86,7 +85,7 @@ class Answers:
             raise DatabaseFailed("the database takes no events now")
 
     def _read(self, query: Query) -> bytes:
-        return codec.encode(self._storage.answer(query))
+        return codec.encode(self._storage.answer(query), self._nc.max_payload)
 
     async def refuse(self, reply: str, error: DbsvcError) -> None:
         """Answer with no rows, and with headers that say why."""

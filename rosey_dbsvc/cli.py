@@ -1,6 +1,7 @@
 """The command line. What is slow to import is imported by the command that needs it."""
 
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -33,6 +34,8 @@ def main() -> None:
         app()
     except DbsvcError as error:
         fail(error)
+    except KeyboardInterrupt:  # before there is a service to stop
+        sys.exit(128 + signal.SIGINT)
 
 
 def open_standard_streams() -> None:
@@ -154,7 +157,7 @@ def operations(
         bool, typer.Option("--json", help="As JSON, each payload with its JSON Schema.")
     ] = False,
 ) -> None:
-    """Print what the service does: each operation, its payload and what it asks of a database."""
+    """Print what the service does: each operation and its payload."""
     from rosey_dbsvc import tables
 
     if as_json:

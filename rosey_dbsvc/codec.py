@@ -1,12 +1,13 @@
 """Bytes to payloads, rows to bytes, and errors to headers."""
 
+from collections.abc import Iterable
 from functools import cache
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
 from rosey_dbsvc.contract import Operation
-from rosey_dbsvc.errors import DbsvcError, InvalidPayload
+from rosey_dbsvc.errors import DbsvcError, InvalidPayload, ReplyTooLarge
 
 ERROR: Final = "Nats-Service-Error"
 ERROR_CODE: Final = "Nats-Service-Error-Code"
@@ -38,9 +39,20 @@ def decode(operation: type[T], data: bytes) -> T:
     return payload
 
 
-def encode(rows: Any) -> bytes:  # noqa: ANN401  whatever a database returned
-    """Return rows as JSON. Raises TypeError or ValueError for what JSON does not know."""
-    return msgspec.json.encode(rows, enc_hook=_plain)
+def encode(rows: Iterable[object], most: int) -> bytes:
+    """Return rows as a JSON array of at most so many bytes.
+
+    Row by row, so that very large ones do not keep the event loop from running. Raises
+    ReplyTooLarge, and TypeError or ValueError for what JSON does not know.
+    """
+    parts: list[bytes] = []
+    size = len(NO_ROWS)
+    for row in rows:
+        parts.append(_encoder.encode(row))
+        size += len(parts[-1]) + bool(size > len(NO_ROWS))
+        if size > most:
+            raise ReplyTooLarge
+    return b"[" + b",".join(parts) + b"]"
 
 
 def _plain(value: object) -> object:
@@ -48,6 +60,9 @@ def _plain(value: object) -> object:
     if hasattr(value, "keys"):
         return {key: value[key] for key in value.keys()}  # type: ignore[index]  # noqa: SIM118  a Row iterates values
     raise TypeError(f"a database returned a {type(value).__name__}, which is not JSON")
+
+
+_encoder: Final = msgspec.json.Encoder(enc_hook=_plain)
 
 
 def error_headers(error: DbsvcError) -> dict[str, str]:

@@ -36,10 +36,10 @@ FIRST_DELAY: Final = 0.5
 LONGEST_DELAY: Final = 10.0
 """Between two attempts to connect for the first time, in seconds."""
 
-BURST: Final = 1.0
-"""Drops that follow each other within this, in seconds, are one burst, and one line in the log."""
+SAID_EVERY: Final = 10.0
+"""How often the log says what may happen with every message, in seconds."""
 
-GOODBYE: Final = 3.0
+GOODBYE: Final = 1.0
 """How long each step of leaving may take, in seconds."""
 
 REFUSALS: Final = (
@@ -47,7 +47,8 @@ REFUSALS: Final = (
     "authentication expired",
     "authentication revoked",
 )
-DENIED: Final = "permissions violation for subscription"
+PERMISSIONS: Final = "permissions violation"
+DENIED: Final = f"{PERMISSIONS} for subscription"
 
 
 GONE: Final = (OSError, Error, RuntimeError)
@@ -75,7 +76,7 @@ class Watch:
         self._leaving = False
         self._failures = 0
         self._refusals = 0
-        self._last_drop = -BURST
+        self._said: dict[str, float] = {}
 
     def connected(self) -> None:
         """Say that the first connection is made: from here on nats-py itself reconnects."""
@@ -96,6 +97,8 @@ class Watch:
             self._on_denied(PermissionDenied(refused))
         elif is_refusal(error):
             self._count_refusal(error)
+        elif PERMISSIONS in str(error).lower():
+            self._say_now_and_then("the server refuses a reply: %s", describe(error))
         else:
             logger.debug("connection: %s", describe(error))
 
@@ -113,13 +116,16 @@ class Watch:
 
     def _count_drop(self) -> None:
         self._counts.dropped += 1
-        now, last = monotonic(), self._last_drop
-        self._last_drop = now
-        if now - last > BURST:
-            logger.warning(
-                "messages come faster than they can be read, and are dropped: %d so far",
-                self._counts.dropped,
-            )
+        self._say_now_and_then(
+            "messages come faster than they can be read, and are dropped: %d so far",
+            self._counts.dropped,
+        )
+
+    def _say_now_and_then(self, line: str, *values: object) -> None:
+        now = monotonic()
+        if now - self._said.get(line, -SAID_EVERY) >= SAID_EVERY:
+            self._said[line] = now
+            logger.warning(line, *values)
 
     async def disconnected(self) -> None:
         """Say that the connection is lost."""

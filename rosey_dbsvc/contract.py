@@ -212,9 +212,10 @@ class MessagesOutboundGet(Query, frozen=True):
         """
         takes = signature(method).parameters
         takes_all = any(each.kind is Parameter.VAR_KEYWORD for each in takes.values())
+        needs = "username" in takes and takes["username"].default is Parameter.empty
 
         def due(**given: object) -> Any:  # noqa: ANN401
-            if "username" in takes and "username" not in given:
+            if needs and "username" not in given:
                 return []
             return method(**{name: given[name] for name in given if takes_all or name in takes})
 

@@ -37,12 +37,21 @@ def is_of_the_event(error: Exception) -> bool:
     """Return whether the event is at fault, and not what is around it."""
     if isinstance(error, OSError):
         return error.errno not in PASSING_ERRNO
-    return _primary(error) not in PASSING | FATAL
+    return _primary(error) not in PASSING and not is_fatal(error)
 
 
 def is_fatal(error: Exception) -> bool:
-    """Return whether the file is not a database, or no longer."""
-    return _primary(error) in FATAL
+    """Return whether the database cannot be used, or no longer."""
+    return _primary(error) in FATAL or _is_in_the_wrong_thread(error)
+
+
+def begins_transactions(error: Exception) -> bool:
+    """Return whether a method began a transaction of its own within the one of a batch."""
+    return isinstance(error, sqlite3.OperationalError) and "within a transaction" in str(error)
+
+
+def _is_in_the_wrong_thread(error: Exception) -> bool:
+    return isinstance(error, sqlite3.ProgrammingError) and "created in a thread" in str(error)
 
 
 def _primary(error: Exception) -> int | None:

@@ -1,5 +1,7 @@
 """One transaction around the calls of methods that each commit."""
 
+import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
-from rosey_dbsvc.errors import NotAdoptable
+from rosey_dbsvc.errors import DatabaseInUse, NotAdoptable
 
 BUSY_TIMEOUT: Final = 250
 """How long SQLite itself waits for a lock, in ms. The writer tries again, and can be stopped."""
@@ -18,6 +20,10 @@ class TornBatch(Exception):
     """A method rolled back, and with it what was not its own: the batch is to be done over."""
 
 
+class OwnTransactions(Exception):
+    """A method has ended the transaction that it was called in: what went before is committed."""
+
+
 @dataclass(slots=True)
 class State:
     """Whether commits wait, whether the event at hand can be undone alone, and what was undone."""
@@ -25,6 +31,7 @@ class State:
     deferring: bool = False
     isolating: bool = False
     torn: bool = False
+    lost: bool = False
 
 
 class Group:
@@ -39,7 +46,7 @@ class Group:
     _busy_timeout: int
 
     def __init__(self, conn: sqlite3.Connection) -> None:
-        (busy_timeout,) = conn.execute("PRAGMA busy_timeout").fetchone()
+        busy_timeout = _value(conn, "SELECT timeout FROM pragma_busy_timeout")
         vars(self).update(conn=conn, _state=State(), _busy_timeout=busy_timeout)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
@@ -65,7 +72,9 @@ class Group:
     @property
     def file(self) -> str:
         """The path of the database's file, empty for one in memory."""
-        return str(self.conn.execute("PRAGMA database_list").fetchone()[2])
+        # As bytes: a path need not be UTF-8.
+        file: bytes = _value(self.conn, "SELECT CAST(file AS BLOB) FROM pragma_database_list")
+        return os.fsdecode(file)
 
     def commit(self) -> None:
         """Commit, outside of a batch."""
@@ -76,6 +85,8 @@ class Group:
         """Roll back, within a batch to the beginning of the event."""
         if not self._state.deferring:
             self.conn.rollback()
+        elif not self.conn.in_transaction:
+            self._state.lost = True  # SQLite was first, as it is when the disk is full
         elif self._state.isolating:
             self.conn.execute("ROLLBACK TO event")
         else:
@@ -83,16 +94,12 @@ class Group:
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Make one transaction of what is called inside: all of it is committed, or nothing.
-
-        Raises TornBatch if a method rolled back outside of `event`.
-        """
+        """Make one transaction of what is called inside: all of it is committed, or nothing."""
         self.conn.commit()  # what a method outside of a batch has left open
         self.conn.execute("BEGIN IMMEDIATE")
-        self._state.deferring, self._state.torn = True, False
+        self._state.deferring, self._state.torn, self._state.lost = True, False, False
         try:
             yield
-            self._refuse_torn()
             self.conn.commit()
         except BaseException:
             self.conn.rollback()
@@ -100,9 +107,17 @@ class Group:
         finally:
             self._state.deferring = False
 
-    def _refuse_torn(self) -> None:
+    def check(self) -> None:
+        """See after a call in a batch that its transaction is still there.
+
+        Raises TornBatch, OwnTransactions, or an OSError if SQLite has rolled it back.
+        """
+        if self._state.lost:
+            raise OSError(errno.ENOSPC, "SQLite has rolled the transaction back")
         if self._state.torn:
             raise TornBatch
+        if not self.conn.in_transaction:
+            raise OwnTransactions
 
     @contextmanager
     def event(self) -> Iterator[None]:
@@ -111,7 +126,8 @@ class Group:
         self._state.isolating = True
         try:
             yield
-        except BaseException:
+            self.check()
+        except Exception:
             if self.conn.in_transaction:  # a full disk has undone it already
                 self.conn.execute("ROLLBACK TO event")
             raise
@@ -128,9 +144,11 @@ class Group:
         """Take the place of the database's `conn`.
 
         None if it has no SQLite connection there, or one whose commits are not its methods' own.
-        Raises NotAdoptable if the connection keeps to the thread it was made in.
+        Raises NotAdoptable if the connection keeps to the thread it was made in, and DatabaseInUse.
         """
         conn = getattr(database, "conn", None)
+        if isinstance(conn, Group):
+            raise DatabaseInUse("another service of this process uses the database")
         if not isinstance(conn, sqlite3.Connection):
             return None
         _refuse_thread_bound(conn)
@@ -148,6 +166,12 @@ class Group:
         """Give the database its connection back, waiting for locks as it did, or so many ms."""
         self._set_busy_timeout(self._busy_timeout if busy_timeout is None else busy_timeout)
         database.conn = self.conn  # type: ignore[attr-defined]
+
+
+def _value(conn: sqlite3.Connection, sql: str) -> Any:  # noqa: ANN401
+    cursor = conn.cursor()
+    cursor.row_factory = None  # the connection's may make anything of a row
+    return cursor.execute(sql).fetchone()[0]
 
 
 def _commits_explicitly(conn: sqlite3.Connection) -> bool:

@@ -9,20 +9,19 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import anyio
-from anyio import CancelScope, lowlevel
+from anyio import CancelScope, Event, lowlevel
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from nats.errors import Error
 
 from rosey_dbsvc.connection import GONE
-from rosey_dbsvc.errors import NoServer
+from rosey_dbsvc.errors import NoServer, sole_error
 
 AT_ONCE: Final = 256
 """How many messages are taken before others on the event loop have their turn."""
 LOOKED_EVERY: Final = 0.05
 """How often the end looks whether the server is still there, in seconds."""
-GOODBYE: Final = 3.0
+GOODBYE: Final = 1.0
 """How long the server may take to see it off, in seconds."""
 
 
@@ -42,7 +41,7 @@ class Intake:
         waiting = self._subscription._pending_queue  # noqa: SLF001
         async for msg in self._subscription.messages:
             yield msg
-            for _ in range(min(waiting.qsize(), AT_ONCE)):
+            for _ in range(min(waiting.qsize(), max(AT_ONCE, waiting.qsize() // 32))):
                 yield self._take(waiting)
 
     def _take(self, waiting: asyncio.Queue[Msg]) -> Msg:
@@ -85,15 +84,31 @@ class Intake:
         scope.cancel()
 
 
+async def _flush(nc: Client, stopping: Event) -> None:
+    # Shielded, because a flush that is cancelled leaves the connection to a live server deaf.
+    with CancelScope(shield=True) as scope, sole_error():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_bound, scope, stopping, name="flush")
+            await nc.flush()
+            tasks.cancel_scope.cancel()
+
+
+async def _bound(scope: CancelScope, stopping: Event) -> None:
+    await stopping.wait()
+    scope.deadline = anyio.current_time() + GOODBYE
+
+
 @asynccontextmanager
-async def subscribed(nc: Client, subject: str) -> AsyncIterator[Intake]:
-    """Subscribe, and come back when the server knows it. Raises NoServer."""
+async def subscribed(nc: Client, subject: str, stopping: Event) -> AsyncIterator[Intake]:
+    """Subscribe, and come back when the server knows it, or soon after a stop was asked for.
+
+    Raises NoServer.
+    """
     try:
         subscription = await nc.subscribe(subject)
         await lowlevel.checkpoint()  # or the flush overtakes the subscription
-        with CancelScope(shield=True):
-            await nc.flush()
-    except Error as error:
+        await _flush(nc, stopping)
+    except GONE as error:
         raise NoServer(f"cannot subscribe to {subject}: {error}") from None
     try:
         yield Intake(nc, subscription)

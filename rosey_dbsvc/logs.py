@@ -1,10 +1,9 @@
 """Where log lines go and how they look: pleasant on a terminal, plain in a pipe, or JSON."""
 
+import json
 import logging
 import sys
 from datetime import UTC, datetime
-
-import msgspec
 
 from rosey_dbsvc.settings import LogFormat, LogLevel
 
@@ -22,14 +21,14 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as JSON."""
         fields = {
-            "time": datetime.fromtimestamp(record.created, UTC),
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(fields).decode()
+        return json.dumps(fields)  # not msgspec, since a path need not be UTF-8
 
 
 def configure(level: LogLevel, log_format: LogFormat) -> None:

@@ -43,10 +43,11 @@ def opened(database: object, factory: Factory) -> Iterator[Storage]:
             storage = adopt(database)
             stack.callback(storage.release, CLOSING_BUSY_TIMEOUT)
         else:
+            path = IN_MEMORY
             storage = adopt(database)
             stack.callback(storage.release)
-            if storage.file:
-                stack.enter_context(one_writer(storage.file))
+        if storage.file and os.path.realpath(path) != storage.file:
+            stack.enter_context(one_writer(storage.file))
         yield storage
 
 

@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from rosey_dbsvc.connection import connected
 from rosey_dbsvc.counts import Counts
 from rosey_dbsvc.database import BotDatabase
-from rosey_dbsvc.errors import AlreadyServing, sole_error
+from rosey_dbsvc.errors import AlreadyServing, DbsvcError, sole_error
 from rosey_dbsvc.opening import Factory, opened
 from rosey_dbsvc.serving import Serving
 from rosey_dbsvc.settings import (
@@ -90,6 +90,14 @@ class DatabaseService:
         if serving.failure is not None:
             raise serving.failure
 
+    async def _serve_aloud(self, *, task_status: TaskStatus[None]) -> None:
+        # The host learns of a failure by being cancelled, and may never ask why.
+        try:
+            await self.serve(task_status=task_status)
+        except DbsvcError as error:
+            logger.critical("%s", error)
+            raise
+
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[Storage]:
         opening = opened(self._database, self._factory)
@@ -111,6 +119,8 @@ class DatabaseService:
             logger.error(
                 "stopped too early for %d delivered messages: they are lost", self.counts.abandoned
             )
+        if self.counts.dropped:
+            logger.warning("%d messages were dropped", self.counts.dropped)
         logger.info(
             "stopped: %d events applied, %d rejected, %d queries answered",
             self.counts.applied,
@@ -129,14 +139,17 @@ class DatabaseService:
             self._serving.abort()
 
     async def start(self) -> None:
-        """Start in the background; return when the service serves. To be paired with `stop`."""
+        """Start in the background; return when the service serves. To be paired with `stop`.
+
+        A cancel scope of AnyIO's that is open here has to be open at `stop`, as with any context.
+        """
         if self._serving is not None:
             logger.warning("DatabaseService already running")
             return
         group = anyio.create_task_group()
         await group.__aenter__()
         try:
-            await group.start(self.serve, name="rosey-dbsvc")
+            await group.start(self._serve_aloud, name="rosey-dbsvc")
         except BaseException as error:
             with sole_error():
                 await group.__aexit__(type(error), error, error.__traceback__)

@@ -39,6 +39,7 @@ class Serving:
         self._prefix = prefix
         self._stop_timeout = stop_timeout
         self._counts = counts
+        self._subscribed = anyio.Event()
         self._stopping = anyio.Event()
         self._work_scope = CancelScope(shield=True)
 
@@ -62,7 +63,9 @@ class Serving:
         """Serve until the stop, and finish; started means that the server knows of it."""
         async with anyio.create_task_group() as tasks:
             try:
-                await tasks.start(self._work, storage, nc, name="rosey-dbsvc work")
+                # Not `start`, which waits for a task that is shielded from it.
+                tasks.start_soon(self._work, storage, nc, name="rosey-dbsvc work")
+                await self._subscribed.wait()
                 if self.failure is not None:  # the server has not taken the subscription
                     raise ConnectionRefused(str(self.failure))
                 self._say_serving(storage, nc)
@@ -77,34 +80,41 @@ class Serving:
         if not storage.commits_batches:
             logger.info("the database commits each event by itself")
 
-    async def _work(self, storage: Storage, nc: Client, *, task_status: TaskStatus[None]) -> None:
+    async def _work(self, storage: Storage, nc: Client) -> None:
         writing = CapacityLimiter(1)
         reading = CapacityLimiter(READERS) if storage.reads_apart else writing
         writer = Writer(storage.apply, self._counts, limiter=writing)
-        with self._work_scope:
-            async with anyio.create_task_group() as committing:
-                committing.start_soon(writer.run, name="writer")
-                async with anyio.create_task_group() as tasks:
-                    answers = Answers(tasks, nc, storage, writer, self._counts, reading)
-                    consumer = Consumer(self._prefix, writer, answers, self._counts)
-                    await self._consume(consumer, nc, task_status)
-                writer.end()
-        self._counts.abandoned += writer.pending
+        try:
+            with self._work_scope:
+                async with anyio.create_task_group() as committing:
+                    committing.start_soon(writer.run, name="writer")
+                    async with anyio.create_task_group() as tasks:
+                        answers = Answers(tasks, nc, storage, writer, self._counts, reading)
+                        consumer = Consumer(self._prefix, writer, answers, self._counts)
+                        await self._consume(consumer, nc)
+                    writer.end()
+        finally:
+            self._counts.abandoned += writer.pending
 
-    async def _consume(self, consumer: Consumer, nc: Client, task_status: TaskStatus[None]) -> None:
-        async with subscribed(nc, self._subject) as intake:
+    async def _consume(self, consumer: Consumer, nc: Client) -> None:
+        async with subscribed(nc, self._subject, self._stopping) as intake:
             try:
                 async with anyio.create_task_group() as loops:
                     loops.start_soon(self._loop, consumer, intake, nc, name="consumer")
-                    task_status.started()
+                    self._subscribed.set()
                     await self._stopping.wait()
                     await intake.end()
-            finally:
-                if self._work_scope.cancel_called:
-                    unread = intake.delivered - consumer.consumed - self._counts.dropped
-                    self._counts.abandoned += unread
-                    with anyio.move_on_after(GOODBYE, shield=True):
-                        await consumer.refuse(intake.messages())
+            except BaseException:
+                with anyio.move_on_after(GOODBYE, shield=True):
+                    await self._abandon(consumer, intake)
+                raise
+
+    async def _abandon(self, consumer: Consumer, intake: Intake) -> None:
+        """Count what was delivered and will not be read, and tell those who ask."""
+        unread = intake.delivered - consumer.consumed - self._counts.dropped
+        self._counts.abandoned += unread
+        await intake.end()
+        await consumer.refuse(intake.messages())
 
     async def _loop(self, consumer: Consumer, intake: Intake, nc: Client) -> None:
         await consumer.run(intake.messages())

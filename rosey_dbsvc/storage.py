@@ -1,5 +1,6 @@
 """Anybody's BotDatabase, made to take batches of events and to answer queries."""
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -9,9 +10,14 @@ from typing import Any, Final, NamedTuple
 
 from rosey_dbsvc import faults
 from rosey_dbsvc.contract import EVENTS, OPERATIONS, QUERIES, Event, Method, Operation, Query
+from rosey_dbsvc.database import BotDatabase
 from rosey_dbsvc.errors import NotADatabase, NotAdoptable
-from rosey_dbsvc.grouping import Group, TornBatch
+from rosey_dbsvc.grouping import Group, OwnTransactions, TornBatch
 
+logger = logging.getLogger(__name__)
+
+SINGLY: Final = 100
+"""How many events that are a transaction each are applied at a time."""
 READERS: Final = 4
 """How many queries read at once, each on a connection of its own."""
 
@@ -86,6 +92,14 @@ def _home(database: object, name: str) -> object:
     return None
 
 
+def _is_the_same(reader: object, database: object, query: type[Query]) -> bool:
+    # A class that has its own way with a query has to be asked itself.
+    name = query.methods[0]
+    return getattr(type(reader), name) is getattr(type(database), name) and name not in vars(
+        database
+    )
+
+
 def _operation(received: Received) -> type[Event]:
     return type(received.event)
 
@@ -97,9 +111,9 @@ def _do_nothing(**_: object) -> None:
 class Storage:
     """A database as the service uses it: one batch at a time, from any thread.
 
-    Beyond the methods of the operations, a database may have `conn`, a sqlite3.Connection (a batch
-    is then one transaction), `use_clock` (it then takes the time an event was received for "now")
-    and `reader` (queries then do not wait for the writer).
+    A database that has `conn`, a sqlite3.Connection, takes a batch in one transaction. A
+    BotDatabase of this package besides takes the time that an event was received for "now", and is
+    read on connections of its own, so that a query does not wait for the writer.
     """
 
     def __init__(self, database: object, calls: Calls) -> None:
@@ -108,12 +122,13 @@ class Storage:
         self._bulk = _bulk_calls(database)
         self._at: float | None = None
         self._group = Group.of(database)
+        self._groups = True
         self.file = self._group.file if self._group else ""
         """Where batches are committed to, if it is known."""
         self._readers: list[Any] = []
         self._idle: list[Calls] = []
         self.reads_apart = self._add_reader()
-        if hasattr(database, "use_clock"):
+        if isinstance(database, BotDatabase):
             database.use_clock(self._clock)
 
     @property
@@ -124,7 +139,7 @@ class Storage:
     @property
     def commits_batches(self) -> bool:
         """Whether a batch is one transaction."""
-        return self._group is not None
+        return self._group is not None and self._groups
 
     def _clock(self) -> float:
         return time.time() if self._at is None else self._at
@@ -137,8 +152,8 @@ class Storage:
         Raises NotADatabase if the file is beyond help.
         """
         try:
-            if self._group is None:
-                outcome = self._apply_singly(batch)
+            if self._group is None or not self._groups:
+                outcome = self._apply_singly(batch, Outcome())
             else:
                 outcome = self._apply_grouped(self._group, batch)
         finally:
@@ -149,33 +164,52 @@ class Storage:
         return outcome
 
     def _apply_grouped(self, group: Group, batch: Sequence[Received]) -> Outcome:
-        try:
-            with group.batch():
-                for operation, run in groupby(batch, key=_operation):
-                    self._apply_run(operation, list(run))
-            return Outcome(settled=len(batch))
-        except TornBatch:
-            pass
-        except Exception as error:  # noqa: BLE001  a database may raise anything
-            if not faults.is_of_the_event(error):
-                return Outcome(obstacle=error)
-        return self._apply_apart(group, batch)
+        """Make one transaction of the batch; if that fails, find the events that are at fault."""
+        for apply in (self._apply_together, self._apply_apart):
+            outcome = Outcome()
+            try:
+                with group.batch():
+                    apply(group, batch, outcome)
+            except TornBatch:
+                continue
+            except OwnTransactions:
+                return self._apply_ungrouped(batch, outcome)
+            except Exception as error:  # noqa: BLE001  a database may raise anything
+                if faults.begins_transactions(error):
+                    return self._apply_ungrouped(batch, Outcome())
+                if apply == self._apply_apart or not faults.is_of_the_event(error):
+                    return Outcome(obstacle=error)
+            else:
+                return outcome
+        raise AssertionError("the second way does not tear a batch")
 
-    def _apply_apart(self, group: Group, batch: Sequence[Received]) -> Outcome:
-        """Find the events that are at fault, and commit the others."""
-        outcome = Outcome(settled=len(batch))
-        try:
-            with group.batch():
-                for received in batch:
-                    self._apply_or_reject(received, outcome, group.event())
-        except Exception as error:  # noqa: BLE001
-            return Outcome(obstacle=error)
-        return outcome
+    def _apply_together(self, group: Group, batch: Sequence[Received], outcome: Outcome) -> None:
+        for operation, run in groupby(batch, key=_operation):
+            events = list(run)
+            if operation in self._bulk:
+                operation.apply_many(self._bulk[operation], [(r.at, r.event) for r in events])
+                outcome.settled += len(events)
+                group.check()
+            else:
+                for received in events:
+                    self._apply(received)
+                    outcome.settled += 1
+                    group.check()
 
-    def _apply_singly(self, batch: Sequence[Received]) -> Outcome:
-        """Apply events that each commit by themselves."""
-        outcome = Outcome()
+    def _apply_apart(self, group: Group, batch: Sequence[Received], outcome: Outcome) -> None:
         for received in batch:
+            outcome.settled += 1
+            self._apply_or_reject(received, outcome, group.event())
+
+    def _apply_ungrouped(self, batch: Sequence[Received], outcome: Outcome) -> Outcome:
+        """Go on with a database whose methods turn out to begin and end transactions themselves."""
+        logger.warning("%s has transactions of its own: each event is one", self.name)
+        self._groups = False
+        return self._apply_singly(batch, outcome)
+
+    def _apply_singly(self, batch: Sequence[Received], outcome: Outcome) -> Outcome:
+        """Apply events that each commit by themselves: some, as a stop may not wait for all."""
+        for received in batch[outcome.settled : outcome.settled + SINGLY]:
             try:
                 self._apply_or_reject(received, outcome, nullcontext())
             except Exception as error:  # noqa: BLE001
@@ -190,19 +224,12 @@ class Storage:
         try:
             with scope:
                 self._apply(received)
+        except OwnTransactions:
+            raise
         except Exception as error:
             if not faults.is_of_the_event(error):
                 raise
             outcome.rejections.append(Rejection(received.event, error))
-
-    def _apply_run(self, operation: type[Event], run: Sequence[Received]) -> None:
-        """Apply successive events of one kind, in one call if the database has a method for it."""
-        if operation in self._bulk:
-            events = [(received.at, received.event) for received in run]
-            operation.apply_many(self._bulk[operation], events)
-        else:
-            for received in run:
-                self._apply(received)
 
     def _apply(self, received: Received) -> None:
         self._at = received.at
@@ -229,12 +256,12 @@ class Storage:
             self._idle.append(calls)
 
     def _add_reader(self) -> bool:
-        make = getattr(self.database, "reader", None)
-        if make is None or (reader := make()) is None:
+        reader = self.database.reader() if isinstance(self.database, BotDatabase) else None
+        if reader is None:
             return False
         self._readers.append(reader)
         self._idle.append(_calls(reader, QUERIES))
-        return True
+        return all(_is_the_same(reader, self.database, each) for each in QUERIES)
 
     def release(self, busy_timeout: int | None = None) -> None:
         """Give the database back as it was, but for how long it waits for locks, in ms."""
@@ -242,5 +269,5 @@ class Storage:
             reader.close()
         if self._group is not None:
             self._group.release(self.database, busy_timeout)
-        if hasattr(self.database, "use_clock"):
+        if isinstance(self.database, BotDatabase):
             self.database.use_clock(time.time)

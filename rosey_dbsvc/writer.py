@@ -18,7 +18,7 @@ from rosey_dbsvc.storage import Outcome, Received, Rejection
 
 logger = logging.getLogger(__name__)
 
-MOST_EVENTS: Final = 10_000
+MOST_EVENTS: Final = 200_000
 MOST_BYTES: Final = 32 * 1024 * 1024
 """How much gathers before `put` waits."""
 

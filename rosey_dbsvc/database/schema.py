@@ -24,26 +24,24 @@ def connect(path: str) -> sqlite3.Connection:
     if path != ":memory:":
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    conn = _configured(sqlite3.connect(path, check_same_thread=False))
-    # Readers of a write-ahead log do not wait for the writer; FULL flushes each commit to disk.
-    conn.execute("PRAGMA journal_mode = WAL")
-    conn.execute("PRAGMA synchronous = FULL")
+    conn = sqlite3.connect(path, check_same_thread=False)
+    conn.row_factory = sqlite3.Row
     return conn
 
 
 def connect_reader(path: str) -> sqlite3.Connection:
     """Open a file that is there, for reading only."""
     uri = f"{Path(path).absolute().as_uri()}?mode=ro"
-    return _configured(sqlite3.connect(uri, uri=True, check_same_thread=False))
-
-
-def _configured(conn: sqlite3.Connection) -> sqlite3.Connection:
+    conn = sqlite3.connect(uri, uri=True, check_same_thread=False)
     conn.row_factory = sqlite3.Row
     return conn
 
 
 def prepare(conn: sqlite3.Connection) -> None:
     """Make what is missing of tables, late columns and the rows that are always there."""
+    # Readers of a write-ahead log do not wait for the writer; FULL flushes each commit to disk.
+    conn.execute("PRAGMA journal_mode = WAL")
+    conn.execute("PRAGMA synchronous = FULL")
     with conn:
         conn.execute("BEGIN IMMEDIATE")
         for statement in SCHEMA.split(";"):

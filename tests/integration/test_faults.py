@@ -104,16 +104,29 @@ def _make_room(database: BotDatabase) -> None:
         return
 
 
-async def test_a_file_that_is_destroyed_ends_the_service_with_one_error(
+async def test_a_file_that_is_destroyed_ends_the_service_and_all_are_told(
     bot: Bot, path: Path, service_of: ServiceOf
 ) -> None:
-    with pytest.raises(NotADatabase, match="cannot be used any more"):
-        async with service_of(path, factory=OldBotDatabase):
-            await flood(bot, 10)
-            await bot.settled()
-            await to_thread.run_sync(path.write_bytes, b"not a database" * 4000)
-            await flood(bot, 10)
-            await anyio.sleep(10)
+    service = service_of(path, factory=OldBotDatabase)
+    codes: list[str] = []
+
+    async def ask() -> None:
+        reply = await bot.request("stats.recent_chat.get")
+        assert reply.headers
+        codes.append(reply.headers["Nats-Service-Error-Code"])
+
+    async with anyio.create_task_group() as tasks:
+        with pytest.raises(NotADatabase, match="cannot be used any more"):
+            async with service:
+                await flood(bot, 10)
+                await bot.settled()
+                await to_thread.run_sync(path.write_bytes, b"not a database" * 4000)
+                await flood(bot, 10)
+                tasks.start_soon(ask)
+                tasks.start_soon(ask)
+                await anyio.sleep(10)
+    assert codes == ["503", "503"]
+    assert (service.counts.applied, service.counts.abandoned) == (10, 10)
 
 
 # The server

@@ -84,9 +84,18 @@ def test_rows_of_sqlite_are_encoded_as_objects() -> None:
     conn.row_factory = sqlite3.Row
     rows = conn.execute("SELECT 1 AS id, 'hi' AS message").fetchall()
     conn.close()
-    assert encode(rows) == b'[{"id":1,"message":"hi"}]'
+    assert encode(rows, 100) == b'[{"id":1,"message":"hi"}]'
+
+
+@given(st.lists(st.dictionaries(st.text(), st.text() | st.integers(0, 9))))
+def test_rows_are_encoded_up_to_a_size_and_not_beyond(rows: list[dict[str, Any]]) -> None:
+    encoded = encode(rows, 10**9)
+    assert json.loads(encoded) == rows
+    assert encode(rows, len(encoded)) == encoded
+    with pytest.raises(ReplyTooLarge):
+        encode([*rows, {}], len(encoded))
 
 
 def test_what_json_does_not_know_is_an_error_that_says_so() -> None:
     with pytest.raises(TypeError, match="returned a object, which is not JSON"):
-        encode([object()])
+        encode([object()], 100)

@@ -11,6 +11,7 @@ import pytest
 from support.databases import OldBotDatabase, SpecDatabase, locked
 
 from rosey_dbsvc import BotDatabase
+from rosey_dbsvc.contract import StatsRecentChatGet
 from rosey_dbsvc.errors import CannotOpen, DatabaseInUse, InvalidSettings, NotADatabase
 from rosey_dbsvc.lock import one_writer
 from rosey_dbsvc.opening import load_factory, opened
@@ -73,6 +74,23 @@ def test_a_database_that_is_no_file_needs_no_lock() -> None:
         for _ in range(2):
             stack.enter_context(opened(SpecDatabase(), BotDatabase))
             stack.enter_context(opened(":memory:", BotDatabase))
+
+
+def test_a_path_need_not_be_utf_8(tmp_path: Path) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.db")
+    with opened(path, BotDatabase) as storage:
+        assert storage.file == path
+        assert storage.answer(StatsRecentChatGet()) == []
+
+
+def test_a_factory_with_a_path_of_its_own_is_locked_there_too(path: Path) -> None:
+    other = path.with_name("other.db")
+    with (
+        opened(path, lambda _: OldBotDatabase(str(other))),
+        pytest.raises(DatabaseInUse),
+        opened(other, OldBotDatabase),
+    ):
+        pass
 
 
 def test_a_directory_is_no_database(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import errno
 import sqlite3
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,8 @@ from rosey_dbsvc.contract import (
     UserLeft,
 )
 from rosey_dbsvc.database.chat import Line
-from rosey_dbsvc.errors import NotADatabase, NotAdoptable
-from rosey_dbsvc.storage import Received, Storage
+from rosey_dbsvc.errors import DatabaseInUse, NotADatabase, NotAdoptable
+from rosey_dbsvc.storage import SINGLY, Received, Storage
 
 EACH_EVENT: list[Event] = [
     UserJoined(username="alice"),
@@ -264,9 +265,23 @@ def test_a_class_with_its_own_way_with_a_line_is_asked_for_each(path: Path) -> N
         storage = adopt(database)
         storage.apply(lines)
         assert [row["message"] for row in database.get_recent_chat()] == ["M0", "M1", "M2"]
+        storage.release()
         database.user_chat_message = lambda *_: None  # type: ignore[method-assign]
-        adopt(database).apply(lines)
+        storage = adopt(database)
+        storage.apply(lines)
         assert len(database.get_recent_chat()) == 3
+        storage.release()
+
+
+def test_a_class_with_its_own_way_with_a_query_is_asked_itself(path: Path) -> None:
+    class Silent(BotDatabase):
+        def get_recent_chat(self, limit: int = 20) -> list[dict[str, Any]]:
+            return [{"limit": limit}]
+
+    with closing(Silent(path)) as database:
+        storage = adopt(database)
+        assert not storage.reads_apart
+        assert storage.answer(StatsRecentChatGet(limit=7)) == [{"limit": 7}]
         storage.release()
 
 
@@ -344,6 +359,129 @@ def test_a_full_disk_among_poison_is_still_an_obstacle(path: Path) -> None:
         outcome = storage.apply(joined("poison", *("x" * 200 for _ in range(1000))))
     assert (outcome.settled, outcome.rejections) == (0, [])
     assert "full" in str(outcome.obstacle)
+
+
+class PoisonedToo(BotDatabase):
+    """Fails on one name."""
+
+    def user_joined(self, username: str) -> None:
+        if username == "poison":
+            raise KeyError(username)
+        super().user_joined(username)
+
+
+@pytest.mark.parametrize("room", range(8))
+def test_a_disk_that_fills_up_while_poison_is_sought_loses_nothing(path: Path, room: int) -> None:
+    with closing(PoisonedToo(path)) as database:
+        storage = adopt(database)
+        (pages,) = database.conn.execute("PRAGMA page_count").fetchone()
+        database.conn.execute(f"PRAGMA max_page_count = {pages + room}")
+        received = joined("poison", *(f"{number}".rjust(200) for number in range(300)))
+        outcome = storage.apply(received)
+        assert (outcome.settled, outcome.rejections) == (0, [])
+        assert outcome.obstacle
+        assert select(path, "SELECT * FROM user_stats") == []
+        database.conn.execute("PRAGMA max_page_count = 1000000")
+        outcome = storage.apply(received)
+        assert (outcome.settled, len(outcome.rejections)) == (301, 1)
+        assert select(path, "SELECT count(*) FROM user_stats") == [(300,)]
+        storage.release()
+
+
+class OwnWay(OldBotDatabase):
+    """Has transactions of its own, in one of several ways."""
+
+    def __init__(self, path: str, way: str) -> None:
+        super().__init__(path)
+        self._alias = self.conn
+        self._way = way
+
+    def user_joined(self, username: str) -> None:
+        if self._way == "begins":
+            self.conn.execute("BEGIN IMMEDIATE")
+        self.conn.execute("INSERT INTO log (what) VALUES (?)", (username,))
+        if username == "poison":
+            self.conn.rollback()
+            raise KeyError(username)
+        if self._way == "commits by an alias":
+            self._alias.commit()
+        elif self._way == "executes a script":
+            self.conn.executescript("SELECT 1")
+        elif self._way == "executes COMMIT":
+            self.conn.execute("COMMIT")
+        else:
+            self.conn.commit()
+
+
+@pytest.mark.parametrize(
+    "way", ["begins", "commits by an alias", "executes a script", "executes COMMIT"]
+)
+@pytest.mark.parametrize("poison", [0, 1, 3, 5])
+def test_a_method_with_transactions_of_its_own_applies_each_event_once(
+    path: Path, way: str, poison: int
+) -> None:
+    names = list("abcde")
+    names.insert(poison, "poison")
+    with closing(OwnWay(str(path), way)) as database:
+        storage = adopt(database)
+        outcome = storage.apply(joined(*names))
+        assert (outcome.settled, len(outcome.rejections), outcome.obstacle) == (6, 1, None)
+        assert database.logged() == list("abcde")
+        assert not storage.commits_batches
+        storage.apply(joined("f"))
+        assert database.logged() == list("abcdef")
+        storage.release()
+
+
+def test_one_object_does_not_serve_two_services(old: OldBotDatabase) -> None:
+    storage = adopt(old)
+    with pytest.raises(DatabaseInUse, match="another service of this process"):
+        adopt(old)
+    storage.release()
+    adopt(old).release()
+
+
+def test_a_connection_that_makes_anything_of_rows_is_adopted(path: Path) -> None:
+    with closing(OldBotDatabase(str(path))) as old:
+        old.conn.row_factory = lambda cursor, row: {
+            column[0]: value for column, value in zip(cursor.description, row, strict=True)
+        }
+        old.conn.text_factory = bytes
+        storage = adopt(old)
+        assert storage.file == str(path)
+        assert storage.apply(joined("alice")).settled == 1
+        storage.release()
+
+
+def test_a_database_with_a_hidden_connection_of_one_thread_is_no_fault_of_an_event() -> None:
+    class Hidden(SpecDatabase):
+        def __init__(self) -> None:
+            self._hidden = sqlite3.connect(":memory:")
+
+        def user_joined(self, username: str) -> None:
+            self._hidden.execute("SELECT ?", (username,))
+
+    database = Hidden()
+    storage = adopt(database)
+    with ThreadPoolExecutor(1) as another, pytest.raises(NotADatabase, match="created in a thread"):
+        another.submit(storage.apply, joined("alice")).result()
+    database._hidden.close()
+
+
+def test_a_method_that_can_do_without_a_username_is_called_without() -> None:
+    class Optional(SpecDatabase):
+        def get_unsent_outbound_messages(
+            self, username: str | None = None, limit: int = 10
+        ) -> list[Any]:
+            return [{"to": username, "limit": limit}]
+
+    assert adopt(Optional()).answer(MessagesOutboundGet(limit=3)) == [{"to": None, "limit": 3}]
+
+
+def test_events_that_each_commit_are_applied_some_at_a_time() -> None:
+    database = SpecDatabase()
+    outcome = adopt(database).apply(joined(*map(str, range(1000))))
+    assert outcome.settled == len(database.calls) == SINGLY
 
 
 def test_a_file_that_is_no_database_any_more_is_fatal(path: Path) -> None:
