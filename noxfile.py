@@ -30,3 +30,9 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     session.install("-e", ".[embedded]", *group("types"))
     session.run("mypy")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    session.install("-e", ".[embedded]", *group("bench"))
+    session.run("python", "-m", "benchmarks", *session.posargs)

@@ -69,10 +69,11 @@ class Writer:
         """Take an event for the next batch; wait while there is no room in it."""
         while len(self._gathered) >= self._most_events or self._bytes >= self._most_bytes:
             await self._taken.wait()
+        if not self._gathered:
+            self._arrived.set()
         self._gathered.append(received)
         self._bytes += received.size
         self.ticket += 1
-        self._arrived.set()
 
     async def wait_settled(self, ticket: int) -> None:
         """Return when all events up to this ticket are settled."""
