@@ -51,4 +51,4 @@ def _idle(pid: int) -> float:
     before = process.cpu_times()
     time.sleep(IDLE)
     after = process.cpu_times()
-    return (after.user + after.system - before.user - before.system) * 60 / IDLE
+    return round(after.user + after.system - before.user - before.system, 3) * 60 / IDLE

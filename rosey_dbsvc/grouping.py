@@ -32,6 +32,12 @@ class State:
     isolating: bool = False
     torn: bool = False
     lost: bool = False
+    ended: bool = False
+
+    def begin(self) -> None:
+        """Begin a batch, of which nothing is known yet."""
+        self.deferring = True
+        self.torn = self.lost = self.ended = False
 
 
 class Group:
@@ -76,6 +82,11 @@ class Group:
         file: bytes = _value(self.conn, "SELECT CAST(file AS BLOB) FROM pragma_database_list")
         return os.fsdecode(file)
 
+    @property
+    def ended(self) -> bool:
+        """Whether the transaction of the batch that failed had been ended before."""
+        return self._state.ended
+
     def commit(self) -> None:
         """Commit, outside of a batch."""
         if not self._state.deferring:
@@ -97,11 +108,12 @@ class Group:
         """Make one transaction of what is called inside: all of it is committed, or nothing."""
         self.conn.commit()  # what a method outside of a batch has left open
         self.conn.execute("BEGIN IMMEDIATE")
-        self._state.deferring, self._state.torn, self._state.lost = True, False, False
+        self._state.begin()
         try:
             yield
             self.conn.commit()
         except BaseException:
+            self._state.ended = not self.conn.in_transaction
             self.conn.rollback()
             raise
         finally:

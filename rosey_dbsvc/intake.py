@@ -19,6 +19,8 @@ from rosey_dbsvc.errors import NoServer, sole_error
 
 AT_ONCE: Final = 256
 """How many messages are taken before others on the event loop have their turn."""
+DEEP: Final = 32_768
+"""With more than this waiting it is an eighth, or NATS would reach its limit and drop the rest."""
 LOOKED_EVERY: Final = 0.05
 """How often the end looks whether the server is still there, in seconds."""
 GOODBYE: Final = 1.0
@@ -41,7 +43,8 @@ class Intake:
         waiting = self._subscription._pending_queue  # noqa: SLF001
         async for msg in self._subscription.messages:
             yield msg
-            for _ in range(min(waiting.qsize(), max(AT_ONCE, waiting.qsize() // 32))):
+            queued = waiting.qsize()
+            for _ in range(queued // 8 if queued > DEEP else min(queued, AT_ONCE)):
                 yield self._take(waiting)
 
     def _take(self, waiting: asyncio.Queue[Msg]) -> Msg:

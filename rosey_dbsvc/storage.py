@@ -45,6 +45,11 @@ class Outcome:
     rejections: list[Rejection] = field(default_factory=list)
     obstacle: Exception | None = None
 
+    def reject(self, event: Event, reason: Exception) -> None:
+        """Settle the next event as one that the database does not take."""
+        self.rejections.append(Rejection(event, reason))
+        self.settled += 1
+
 
 Calls = dict[type[Operation], Method]
 
@@ -179,6 +184,9 @@ class Storage:
                     return self._apply_ungrouped(batch, Outcome())
                 if apply == self._apply_apart or not faults.is_of_the_event(error):
                     return Outcome(obstacle=error)
+                if group.ended:
+                    outcome.reject(batch[outcome.settled].event, error)
+                    return self._apply_ungrouped(batch, outcome)
             else:
                 return outcome
         raise AssertionError("the second way does not tear a batch")
@@ -198,7 +206,6 @@ class Storage:
 
     def _apply_apart(self, group: Group, batch: Sequence[Received], outcome: Outcome) -> None:
         for received in batch:
-            outcome.settled += 1
             self._apply_or_reject(received, outcome, group.event())
 
     def _apply_ungrouped(self, batch: Sequence[Received], outcome: Outcome) -> Outcome:
@@ -215,7 +222,6 @@ class Storage:
             except Exception as error:  # noqa: BLE001
                 outcome.obstacle = error
                 break
-            outcome.settled += 1
         return outcome
 
     def _apply_or_reject(
@@ -224,12 +230,14 @@ class Storage:
         try:
             with scope:
                 self._apply(received)
+            outcome.settled += 1
         except OwnTransactions:
+            outcome.settled += 1
             raise
         except Exception as error:
             if not faults.is_of_the_event(error):
                 raise
-            outcome.rejections.append(Rejection(received.event, error))
+            outcome.reject(received.event, error)
 
     def _apply(self, received: Received) -> None:
         self._at = received.at

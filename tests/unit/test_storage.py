@@ -400,6 +400,9 @@ class OwnWay(OldBotDatabase):
         if self._way == "begins":
             self.conn.execute("BEGIN IMMEDIATE")
         self.conn.execute("INSERT INTO log (what) VALUES (?)", (username,))
+        if username == "poison" and self._way == "fails after its COMMIT":
+            self.conn.execute("COMMIT")
+            raise KeyError(username)
         if username == "poison":
             self.conn.rollback()
             raise KeyError(username)
@@ -430,6 +433,15 @@ def test_a_method_with_transactions_of_its_own_applies_each_event_once(
         assert not storage.commits_batches
         storage.apply(joined("f"))
         assert database.logged() == list("abcdef")
+        storage.release()
+
+
+def test_a_method_that_fails_after_its_own_commit_doubles_no_event(path: Path) -> None:
+    with closing(OwnWay(str(path), "fails after its COMMIT")) as database:
+        storage = adopt(database)
+        outcome = storage.apply(joined("a", "b", "poison", "c"))
+        assert (outcome.settled, len(outcome.rejections), outcome.obstacle) == (4, 1, None)
+        assert database.logged() == ["a", "b", "poison", "c"]
         storage.release()
 
 
