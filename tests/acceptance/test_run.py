@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +22,7 @@ from support.databases import locked, select
 from support.processes import COMMAND, ENVIRONMENT, SERVING, Running, run, running
 from support.servers import NatsServer, nats_server
 
-from rosey_dbsvc import BotDatabase
+from rosey_dbsvc import BotDatabase, embedded
 
 STOPPED = r"stopped: (\d+) events applied, (\d+) rejected, (\d+) queries answered"
 
@@ -309,13 +310,19 @@ def test_a_signal_to_all_of_its_processes_is_a_stop(path: Path) -> None:
     port = free_port()
     with running("--local-port", port, "--db-path", path) as process:
         process.wait_for(SERVING)
-        publish(f"nats://127.0.0.1:{port}", 20_000)
         everyone = children(process)
-        process.send(signal.SIGTERM)
-        for each in everyone:
-            each.terminate()
+        with locked(path):
+            publish(f"nats://127.0.0.1:{port}", 20_000)
+            process.wait_for("the database takes no events")
+            process.send(signal.SIGTERM)
+            for each in everyone:
+                each.terminate()
+            process.wait_for("SIGTERM: stopping")
+            psutil.wait_procs(everyone, timeout=10)
+            time.sleep(2 * embedded.SAME_SIGNAL)  # until its end is known, and no stop is over
         assert process.wait() == 0
         assert "CRITICAL" not in process.said
+        assert "stopped: 20000 events applied" in process.said
 
 
 def test_a_local_port_of_another_program(path: Path) -> None:

@@ -1,6 +1,7 @@
 """Order, read-your-writes, isolation: what the contract promises while all is well."""
 
 import sqlite3
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -155,6 +156,29 @@ async def test_a_thousand_queries_at_once_are_all_answered(
             for _ in range(1000):
                 tasks.start_soon(lambda: bot.ask("stats.recent_chat.get"))
         assert service.counts.answered == 1000
+
+
+async def test_a_stranger_s_many_slow_queries_are_bounded(
+    bot: Bot, path: Path, service_of: ServiceOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "MOST_AT_ONCE", 10)
+    go_on = threading.Event()
+
+    class Slow(SpecDatabase):
+        def get_recent_chat(self, limit: int = 50) -> list[Any]:
+            assert go_on.wait(30)
+            return [limit]
+
+    async with service_of(path, factory=Slow) as service, anyio.create_task_group() as tasks:
+        for _ in range(11):
+            tasks.start_soon(lambda: bot.ask("stats.recent_chat.get"))
+        await anyio.sleep(0.1)
+        await bot.tell("user.joined")
+        await bot.told()
+        await anyio.sleep(0.2)
+        assert service.counts.rejected == 0, "what comes behind them has to wait"
+        go_on.set()
+    assert (service.counts.answered, service.counts.rejected) == (11, 1)
 
 
 # Errors that a requester is told

@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from support.bots import Bot
 from support.databases import OldBotDatabase, locked, rows
 from support.servers import nats_server
 
-from rosey_dbsvc import BotDatabase, DatabaseService
+from rosey_dbsvc import BotDatabase, DatabaseService, serving
+from rosey_dbsvc.writer import Writer
 
 ServiceOf = Callable[..., DatabaseService]
 
@@ -205,6 +207,17 @@ async def test_a_connection_that_was_given_stays_open(
     assert nc._subs.keys() <= {1}, "no more than the connection's own inbox is subscribed"
 
 
+async def test_what_is_read_does_not_count_towards_nats_s_limit(
+    bot: Bot, path: Path, nc: Client, prefix: str
+) -> None:
+    async with DatabaseService(nc, path, prefix=prefix) as service:
+        await flood(bot, 20_000)
+        await bot.settled()
+        assert service.counts.applied == 20_000
+        (subscription,) = [each for each in nc._subs.values() if each.subject == f"{prefix}.>"]
+        assert (subscription.pending_msgs, subscription.pending_bytes) == (0, 0)
+
+
 async def test_a_database_that_was_given_stays_open(
     bot: Bot, path: Path, service_of: ServiceOf
 ) -> None:
@@ -275,6 +288,24 @@ async def test_what_cannot_be_finished_by_the_deadline_is_counted_and_said(
     assert service.counts.abandoned == 20_000
     errors = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
     assert f"{service.counts.abandoned} delivered messages" in errors[-1]
+
+
+async def test_what_could_not_even_be_read_is_counted_and_told(
+    bot: Bot, path: Path, service_of: ServiceOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "Writer", partial(Writer, most_events=10))
+    holder = locked(path)
+    service = service_of(path, stop_timeout=0.3)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(service.serve)
+        await to_thread.run_sync(holder.__enter__)
+        await flood(bot, 1_000)
+        tasks.start_soon(_expect_503, bot)
+        await anyio.sleep(0.1)
+        await bot.told()
+        await service.stop()
+    await to_thread.run_sync(holder.__exit__, None, None, None)
+    assert service.counts.abandoned == 1_001
 
 
 async def _expect_503(bot: Bot) -> None:

@@ -4,7 +4,7 @@ import errno
 import sqlite3
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -384,6 +384,26 @@ def test_a_disk_that_fills_up_while_poison_is_sought_loses_nothing(path: Path, r
         database.conn.execute("PRAGMA max_page_count = 1000000")
         outcome = storage.apply(received)
         assert (outcome.settled, len(outcome.rejections)) == (301, 1)
+        assert select(path, "SELECT count(*) FROM user_stats") == [(300,)]
+        storage.release()
+
+
+def test_a_full_disk_that_a_method_says_nothing_of_is_noticed(path: Path) -> None:
+    class Silent(BotDatabase):
+        def user_joined(self, username: str) -> None:
+            with suppress(sqlite3.Error):
+                super().user_joined(username)
+
+    with closing(Silent(path)) as database:
+        storage = adopt(database)
+        (pages,) = database.conn.execute("PRAGMA page_count").fetchone()
+        database.conn.execute(f"PRAGMA max_page_count = {pages + 2}")
+        received = joined(*(f"{number}".rjust(200) for number in range(300)))
+        outcome = storage.apply(received)
+        assert (outcome.settled, outcome.rejections) == (0, [])
+        assert isinstance(outcome.obstacle, OSError)
+        database.conn.execute("PRAGMA max_page_count = 1000000")
+        assert storage.apply(received).settled == 300
         assert select(path, "SELECT count(*) FROM user_stats") == [(300,)]
         storage.release()
 
