@@ -29,7 +29,7 @@ GOODBYE: Final = 5.0
 GUARD: Final = 'exec 3<&0; "$@" 3<&- & server=$!; (cat <&3 >/dev/null; kill $server) & wait $server'
 
 SAME_SIGNAL: Final = 0.2
-"""How much later a signal that has ended the server may reach us, in seconds."""
+"""How much later a signal to all of a service's processes may reach this one, in seconds."""
 
 LOG_PREFIX: Final = re.compile(r"\[\d+\] \S+ \S+ \[\w+\] ")
 

@@ -2,8 +2,8 @@
 
 import logging
 import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 import anyio
@@ -13,7 +13,7 @@ from anyio.abc import TaskStatus
 from rosey_dbsvc.connection import is_served
 from rosey_dbsvc.database import BotDatabase
 from rosey_dbsvc.embedded import nats_server
-from rosey_dbsvc.errors import ConnectionLost, sole_error
+from rosey_dbsvc.errors import sole_error
 from rosey_dbsvc.opening import load_factory
 from rosey_dbsvc.service import DatabaseService
 from rosey_dbsvc.settings import Settings
@@ -37,7 +37,7 @@ class Process:
         with sole_error():
             async with anyio.create_task_group() as tasks:
                 await tasks.start(self._obey_signals, name="signals")
-                with self._scope, self._no_loss_when_stopping():
+                with self._scope:
                     await self._serve()
                 tasks.cancel_scope.cancel()
         return 1 if self._service and self._service.counts.abandoned else 0
@@ -53,16 +53,6 @@ class Process:
                 factory=self._factory,
             )
             await self._service.serve()
-
-    @contextmanager
-    def _no_loss_when_stopping(self) -> Iterator[None]:
-        # A signal to all processes of a service reaches our server as well, and it is as it should.
-        try:
-            with sole_error():
-                yield
-        except ConnectionLost:
-            if not self._scope.cancel_called:
-                raise
 
     async def _obey_signals(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         with anyio.open_signal_receiver(*SIGNALS) as signals:

@@ -314,12 +314,12 @@ def test_a_signal_to_all_of_its_processes_is_a_stop(path: Path) -> None:
         with locked(path):
             publish(f"nats://127.0.0.1:{port}", 20_000)
             process.wait_for("the database takes no events")
-            process.send(signal.SIGTERM)
             for each in everyone:
                 each.terminate()
-            process.wait_for("SIGTERM: stopping")
             psutil.wait_procs(everyone, timeout=10)
-            time.sleep(2 * embedded.SAME_SIGNAL)  # until its end is known, and no stop is over
+            process.send(signal.SIGTERM)
+            process.wait_for("SIGTERM: stopping")
+            time.sleep(2 * embedded.SAME_SIGNAL)  # until the end of the server has been seen
         assert process.wait() == 0
         assert "CRITICAL" not in process.said
         assert "stopped: 20000 events applied" in process.said
