@@ -13,7 +13,7 @@ import pytest
 from anyio import to_thread
 from nats.aio.client import Client
 from support.bots import Bot
-from support.databases import OldBotDatabase, locked, rows
+from support.databases import OldBotDatabase, lock_elsewhere, rows
 from support.servers import NatsServer, nats_server
 
 from rosey_dbsvc import BotDatabase, DatabaseService
@@ -47,17 +47,16 @@ async def said(path: Path) -> list[int]:
     ]
 
 
-async def test_a_file_locked_for_ten_seconds_costs_nothing(
+async def test_a_file_that_another_process_locks_for_ten_seconds_costs_nothing(
     bot: Bot, path: Path, service_of: ServiceOf, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with service_of(path) as service:
-        holder = locked(path)
-        await to_thread.run_sync(holder.__enter__)
+        holder = await to_thread.run_sync(lock_elsewhere, path)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(flood, bot, 20_000)
             await anyio.sleep(10)
             assert service.counts.applied == 0
-            await to_thread.run_sync(holder.__exit__, None, None, None)
+            await to_thread.run_sync(holder.communicate)
         with anyio.fail_after(30):
             while service.counts.applied < 20_000:
                 await anyio.sleep(0.05)

@@ -1,6 +1,8 @@
 """Databases to look into, and databases of other people."""
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -29,6 +31,23 @@ def locked(path: Path | str) -> Iterator[sqlite3.Connection]:
         yield conn
         if conn.in_transaction:
             conn.execute("ROLLBACK")
+
+
+HOLD = """
+import sqlite3, sys
+conn = sqlite3.connect(sys.argv[1], isolation_level=None)
+conn.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+def lock_elsewhere(path: Path) -> subprocess.Popen[str]:
+    """Let another process hold the file's write lock until its standard input is closed."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], **pipes)  # type: ignore[call-overload]
+    assert process.stdout.readline() == "locked\n"
+    return process  # type: ignore[no-any-return]
 
 
 class OldBotDatabase:
