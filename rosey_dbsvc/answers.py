@@ -79,9 +79,9 @@ class Answers:
     async def _wait_settled(self, ticket: int) -> None:
         if self._writer.settled >= ticket:
             return
-        with anyio.move_on_after(PATIENCE) as waiting:
+        with anyio.move_on_after(PATIENCE):
             await self._writer.wait_settled(ticket)
-        if waiting.cancelled_caught:
+        if self._writer.settled < ticket:
             raise DatabaseFailed("the database takes no events now")
 
     def _read(self, query: Query) -> bytes:

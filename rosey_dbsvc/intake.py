@@ -15,22 +15,25 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from rosey_dbsvc.connection import GONE
-from rosey_dbsvc.errors import NoServer, sole_error
+from rosey_dbsvc.errors import NoServer
 
 AT_ONCE: Final = 256
 """How many messages are taken before others on the event loop have their turn."""
 DEEP: Final = 32_768
 """With more than this waiting it is an eighth, or NATS would reach its limit and drop the rest."""
 LOOKED_EVERY: Final = 0.05
-"""How often the end looks whether the server is still there, in seconds."""
+"""How often a flush looks whether the server is still there, in seconds."""
 GOODBYE: Final = 1.0
-"""How long the server may take to see it off, in seconds."""
+"""How long a flush that is cancelled, or a last word, may take, in seconds."""
+NO_TIMEOUT: Final = 365 * 86400
 
 
 class Intake:
     """The messages of a subscription; they end when asked to, after all that was delivered."""
 
     def __init__(self, nc: Client, subscription: Subscription) -> None:
+        self.known = False
+        """Whether the server has said that it knows the subscription."""
         self._nc = nc
         self._subscription = subscription
 
@@ -65,40 +68,48 @@ class Intake:
         has gone, and cancelled while it waits for a live one, it leaves the connection deaf.
         """
         try:
-            if self._nc.is_connected:
-                await self._unsubscribe()
+            if self.known and self._nc.is_connected:
+                await self._nc._send_unsubscribe(self._subscription._id)  # noqa: SLF001
+                await flush(self._nc)
         finally:
             self._subscription._stop_processing()  # noqa: SLF001
             self._nc._remove_sub(self._subscription._id)  # noqa: SLF001
 
-    async def _unsubscribe(self) -> None:
-        with anyio.move_on_after(GOODBYE, shield=True):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._flush, tasks.cancel_scope, name="flush")
-                while self._nc.is_connected:  # noqa: ASYNC110  nats-py tells only the owner
-                    await anyio.sleep(LOOKED_EVERY)
-                tasks.cancel_scope.cancel()
 
-    async def _flush(self, scope: CancelScope) -> None:
-        with suppress(*GONE):
-            await self._nc._send_unsubscribe(self._subscription._id)  # noqa: SLF001
-            await lowlevel.checkpoint()  # or the flush overtakes it
-            await self._nc.flush()
-        scope.cancel()
+async def flush(nc: Client) -> None:
+    """Return when the server has seen all that was sent before, and we all that it had sent.
+
+    That is as long as the connection lasts. Cancelled, it gives the server a little longer: a flush
+    that is given up leaves the connection to a live server deaf.
+    """
+    scope, done = CancelScope(shield=True), Event()
+
+    async def shielded() -> None:
+        with scope, suppress(*GONE):
+            await nc.flush(timeout=NO_TIMEOUT)
+        done.set()
+
+    await lowlevel.checkpoint()  # or the flush overtakes what is buffered
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(shielded, name="flush")
+        try:
+            while nc.is_connected and not done.is_set():
+                with anyio.move_on_after(LOOKED_EVERY):
+                    await done.wait()
+            scope.cancel()
+        finally:
+            scope.deadline = anyio.current_time() + GOODBYE
 
 
-async def _flush(nc: Client, stopping: Event) -> None:
-    # Shielded, because a flush that is cancelled leaves the connection to a live server deaf.
-    with CancelScope(shield=True) as scope, sole_error():
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_bound, scope, stopping, name="flush")
-            await nc.flush()
-            tasks.cancel_scope.cancel()
+async def _flush_unless(stopping: Event, nc: Client) -> None:
+    async def give_up() -> None:
+        await stopping.wait()
+        tasks.cancel_scope.cancel()
 
-
-async def _bound(scope: CancelScope, stopping: Event) -> None:
-    await stopping.wait()
-    scope.deadline = anyio.current_time() + GOODBYE
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(give_up, name="flush until stop")
+        await flush(nc)
+        tasks.cancel_scope.cancel()
 
 
 @asynccontextmanager
@@ -109,12 +120,13 @@ async def subscribed(nc: Client, subject: str, stopping: Event) -> AsyncIterator
     """
     try:
         subscription = await nc.subscribe(subject)
-        await lowlevel.checkpoint()  # or the flush overtakes the subscription
-        await _flush(nc, stopping)
     except GONE as error:
         raise NoServer(f"cannot subscribe to {subject}: {error}") from None
+    intake = Intake(nc, subscription)
     try:
-        yield Intake(nc, subscription)
+        await _flush_unless(stopping, nc)
+        intake.known = not stopping.is_set()
+        yield intake
     finally:
         with anyio.move_on_after(GOODBYE, shield=True), suppress(*GONE):
             await subscription.unsubscribe()

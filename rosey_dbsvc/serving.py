@@ -12,7 +12,13 @@ from rosey_dbsvc.answers import Answers
 from rosey_dbsvc.connection import describe, redact
 from rosey_dbsvc.consumer import Consumer
 from rosey_dbsvc.counts import Counts
-from rosey_dbsvc.errors import ConnectionLost, ConnectionRefused, DbsvcError
+from rosey_dbsvc.errors import (
+    ConnectionLost,
+    ConnectionRefused,
+    DbsvcError,
+    NotADatabase,
+    PermissionDenied,
+)
 from rosey_dbsvc.intake import Intake, subscribed
 from rosey_dbsvc.storage import READERS, Storage
 from rosey_dbsvc.writer import Writer
@@ -66,7 +72,7 @@ class Serving:
                 # Not `start`, which waits for a task that is shielded from it.
                 tasks.start_soon(self._work, storage, nc, name="rosey-dbsvc work")
                 await self._subscribed.wait()
-                if self.failure is not None:  # the server has not taken the subscription
+                if isinstance(self.failure, PermissionDenied):
                     raise ConnectionRefused(str(self.failure))
                 self._say_serving(storage, nc)
                 task_status.started()
@@ -87,7 +93,7 @@ class Serving:
         try:
             with self._work_scope:
                 async with anyio.create_task_group() as committing:
-                    committing.start_soon(writer.run, name="writer")
+                    committing.start_soon(self._commit, writer, name="writer")
                     async with anyio.create_task_group() as tasks:
                         answers = Answers(tasks, nc, storage, writer, self._counts, reading)
                         consumer = Consumer(self._prefix, writer, answers, self._counts)
@@ -95,6 +101,12 @@ class Serving:
                     writer.end()
         finally:
             self._counts.abandoned += writer.pending
+
+    async def _commit(self, writer: Writer) -> None:
+        try:
+            await writer.run()
+        except NotADatabase as error:  # those who ask are still to be told
+            self.fail(error)
 
     async def _consume(self, consumer: Consumer, nc: Client) -> None:
         async with subscribed(nc, self._subject, self._stopping) as intake:

@@ -14,6 +14,7 @@ from anyio import CapacityLimiter, to_thread
 from rosey_dbsvc import faults
 from rosey_dbsvc.codec import shorten
 from rosey_dbsvc.counts import Counts
+from rosey_dbsvc.errors import NotADatabase
 from rosey_dbsvc.storage import Outcome, Received, Rejection
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,8 @@ class Writer:
         """Take the function that applies a batch; it is called in a thread, one call at a time."""
         self.ticket = 0
         self.settled = 0
+        self.failed = False
+        """Whether no event will be settled any more."""
         self._apply = apply
         self._counts = counts
         self._limiter = limiter or CapacityLimiter(1)
@@ -69,6 +72,9 @@ class Writer:
         """Take an event for the next batch; wait while there is no room in it."""
         while len(self._gathered) >= self._most_events or self._bytes >= self._most_bytes:
             await self._taken.wait()
+        if self.failed:
+            self.ticket += 1
+            return
         if not self._gathered:
             self._arrived.set()
         self._gathered.append(received)
@@ -76,8 +82,8 @@ class Writer:
         self.ticket += 1
 
     async def wait_settled(self, ticket: int) -> None:
-        """Return when all events up to this ticket are settled."""
-        while self.settled < ticket:
+        """Return when all events up to this ticket are settled, or the writer has failed."""
+        while self.settled < ticket and not self.failed:
             await self._progress.wait()
 
     def end(self) -> None:
@@ -87,8 +93,19 @@ class Writer:
 
     async def run(self) -> None:
         """Commit batches until the end. Raises NotADatabase if the file is beyond help."""
-        while batch := await self._take():
-            await self._commit(batch)
+        try:
+            while batch := await self._take():
+                await self._commit(batch)
+        except NotADatabase:
+            self._fail()
+            raise
+
+    def _fail(self) -> None:
+        # What is pending stays so, and is counted; nobody waits for it any more.
+        self.failed = True
+        self._gathered, self._bytes = [], 0
+        self._taken.set()
+        self._progress.set()
 
     async def _take(self) -> list[Received]:
         while not self._gathered and not self._ended:

@@ -3,6 +3,7 @@
 import json
 import signal
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from anyio import to_thread
 from nats.aio.client import Client
 from support.bots import Bot
-from support.databases import OldBotDatabase, lock_elsewhere, rows
+from support.databases import OldBotDatabase, SpecDatabase, lock_elsewhere, rows
 from support.servers import NatsServer, nats_server
 
 from rosey_dbsvc import BotDatabase, DatabaseService
@@ -103,10 +104,34 @@ def _make_room(database: BotDatabase) -> None:
         return
 
 
-async def test_a_file_that_is_destroyed_ends_the_service_and_all_are_told(
+async def test_a_file_that_is_destroyed_ends_the_service_with_one_error(
     bot: Bot, path: Path, service_of: ServiceOf
 ) -> None:
     service = service_of(path, factory=OldBotDatabase)
+    with pytest.raises(NotADatabase, match="cannot be used any more"):
+        async with service:
+            await flood(bot, 10)
+            await bot.settled()
+            await to_thread.run_sync(path.write_bytes, b"not a database" * 4000)
+            await flood(bot, 10)
+            await anyio.sleep(10)
+    assert service.counts.applied == 10
+    assert service.counts.abandoned > 0
+
+
+async def test_when_the_database_is_beyond_help_all_who_ask_are_told_and_all_losses_counted(
+    bot: Bot, path: Path, service_of: ServiceOf
+) -> None:
+    go_on = threading.Event()
+
+    class Breaking(SpecDatabase):
+        def message_logged(self, username: str, message: str) -> None:
+            assert go_on.wait(10), (username, message)
+            error = sqlite3.DatabaseError("file is not a database")
+            error.sqlite_errorcode = sqlite3.SQLITE_NOTADB
+            raise error
+
+    service = service_of(path, factory=Breaking)
     codes: list[str] = []
 
     async def ask() -> None:
@@ -115,17 +140,17 @@ async def test_a_file_that_is_destroyed_ends_the_service_and_all_are_told(
         codes.append(reply.headers["Nats-Service-Error-Code"])
 
     async with anyio.create_task_group() as tasks:
-        with pytest.raises(NotADatabase, match="cannot be used any more"):
+        with pytest.raises(NotADatabase):
             async with service:
                 await flood(bot, 10)
-                await bot.settled()
-                await to_thread.run_sync(path.write_bytes, b"not a database" * 4000)
-                await flood(bot, 10)
-                tasks.start_soon(ask)
-                tasks.start_soon(ask)
+                for _ in range(20):
+                    tasks.start_soon(ask)
+                await anyio.sleep(0.2)
+                await bot.told()
+                go_on.set()
                 await anyio.sleep(10)
-    assert codes == ["503", "503"]
-    assert (service.counts.applied, service.counts.abandoned) == (10, 10)
+    assert codes == ["500"] * 20
+    assert (service.counts.applied, service.counts.abandoned) == (0, 10)
 
 
 # The server

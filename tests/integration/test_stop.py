@@ -108,6 +108,30 @@ async def test_a_stop_in_a_flood_applies_all_that_was_delivered(
     assert service.counts.abandoned == 0
 
 
+async def test_a_stop_waits_for_what_the_server_still_has_to_send(
+    bot: Bot, path: Path, prefix: str, nc: Client
+) -> None:
+    intake_reads = anyio.Event()
+    read = nc._transport.read
+
+    async def held(size: int) -> bytes:  # as over a slow network
+        await intake_reads.wait()
+        return bytes(await read(size))
+
+    service = DatabaseService(nc, path, prefix=prefix)
+    publisher = Bot(await nats.connect(nc.connected_url.geturl()), prefix)  # type: ignore[union-attr]
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(service.serve)
+        nc._transport.read = held  # type: ignore[method-assign]
+        await flood(publisher, 20_000)
+        service.ask_to_stop()
+        await anyio.sleep(1.5)
+        intake_reads.set()
+    await publisher.nc.close()
+    assert await said(path) == list(range(20_000))
+    assert nc.is_connected
+
+
 async def test_the_host_s_cancellation_in_a_flood_is_the_same_as_a_stop(
     bot: Bot, path: Path, service_of: ServiceOf
 ) -> None:
