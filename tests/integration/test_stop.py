@@ -14,7 +14,7 @@ from anyio import to_thread
 from nats.aio.client import Client
 from support.bots import Bot
 from support.databases import OldBotDatabase, locked, rows
-from support.servers import nats_server
+from support.servers import NatsServer, nats_server
 
 from rosey_dbsvc import BotDatabase, DatabaseService, serving
 from rosey_dbsvc.writer import Writer
@@ -109,27 +109,28 @@ async def test_a_stop_in_a_flood_applies_all_that_was_delivered(
 
 
 async def test_a_stop_waits_for_what_the_server_still_has_to_send(
-    bot: Bot, path: Path, prefix: str, nc: Client
+    bot: Bot, path: Path, prefix: str, server: NatsServer
 ) -> None:
-    intake_reads = anyio.Event()
-    read = nc._transport.read
+    nc = await nats.connect(server.url)
+    transport = nc._transport
+    assert transport is not None
+    read, arrives = transport.read, anyio.Event()
 
     async def held(size: int) -> bytes:  # as over a slow network
-        await intake_reads.wait()
+        await arrives.wait()
         return bytes(await read(size))
 
     service = DatabaseService(nc, path, prefix=prefix)
-    publisher = Bot(await nats.connect(nc.connected_url.geturl()), prefix)  # type: ignore[union-attr]
     async with anyio.create_task_group() as tasks:
         await tasks.start(service.serve)
-        nc._transport.read = held  # type: ignore[method-assign]
-        await flood(publisher, 20_000)
+        setattr(transport, "read", held)  # noqa: B010  mypy objects
+        await flood(bot, 20_000)
         service.ask_to_stop()
         await anyio.sleep(1.5)
-        intake_reads.set()
-    await publisher.nc.close()
+        arrives.set()
     assert await said(path) == list(range(20_000))
-    assert nc.is_connected
+    await nc.flush()
+    await nc.close()
 
 
 async def test_the_host_s_cancellation_in_a_flood_is_the_same_as_a_stop(
