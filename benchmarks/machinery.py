@@ -65,7 +65,7 @@ def nats_server() -> Iterator[Server]:
 
 def percentile(values: list[float], percent: int) -> float:
     """Return what so many percent of the values do not exceed."""
-    return statistics.quantiles(values, n=100)[percent - 1]
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
 def spread(values: list[float]) -> Spread:

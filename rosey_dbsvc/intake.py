@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import anyio
-from anyio import CancelScope, Event, lowlevel
+from anyio import Event, lowlevel
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -24,8 +24,7 @@ DEEP: Final = 32_768
 LOOKED_EVERY: Final = 0.05
 """How often a flush looks whether the server is still there, in seconds."""
 GOODBYE: Final = 1.0
-"""How long a flush that is cancelled, or a last word, may take, in seconds."""
-NO_TIMEOUT: Final = 365 * 86400
+"""How long the last word to the server may take, in seconds."""
 
 
 class Intake:
@@ -79,26 +78,15 @@ class Intake:
 async def flush(nc: Client) -> None:
     """Return when the server has seen all that was sent before, and we all that it had sent.
 
-    That is as long as the connection lasts. Cancelled, it gives the server a little longer: a flush
-    that is given up leaves the connection to a live server deaf.
+    That is as long as the connection lasts. Unlike nats-py's own, it may be cancelled: there the
+    answer that comes late finds a cancelled future, and ends the reading of the connection.
     """
-    scope, done = CancelScope(shield=True), Event()
-
-    async def shielded() -> None:
-        with scope, suppress(*GONE):
-            await nc.flush(timeout=NO_TIMEOUT)
-        done.set()
-
-    await lowlevel.checkpoint()  # or the flush overtakes what is buffered
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(shielded, name="flush")
-        try:
-            while nc.is_connected and not done.is_set():
-                with anyio.move_on_after(LOOKED_EVERY):
-                    await done.wait()
-            scope.cancel()
-        finally:
-            scope.deadline = anyio.current_time() + GOODBYE
+    await lowlevel.checkpoint()  # or it overtakes what is buffered
+    answered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    with suppress(*GONE):
+        await nc._send_ping(answered)  # noqa: SLF001
+    while nc.is_connected and not answered.done():
+        await asyncio.wait([answered], timeout=LOOKED_EVERY)
 
 
 async def _flush_unless(stopping: Event, nc: Client) -> None:

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Final, NamedTuple
@@ -182,8 +182,10 @@ class Storage:
             except Exception as error:  # noqa: BLE001  a database may raise anything
                 if faults.begins_transactions(error):
                     return self._apply_ungrouped(batch, Outcome())
-                if apply == self._apply_apart or not faults.is_of_the_event(error):
+                if not faults.is_of_the_event(error):
                     return Outcome(obstacle=error)
+                if apply == self._apply_apart:  # none is at fault, but together they are
+                    return self._apply_ungrouped(batch, Outcome())
                 if group.ended:
                     outcome.reject(batch[outcome.settled].event, error)
                     return self._apply_ungrouped(batch, outcome)
@@ -218,11 +220,21 @@ class Storage:
         """Apply events that each commit by themselves: some, as a stop may not wait for all."""
         for received in batch[outcome.settled : outcome.settled + SINGLY]:
             try:
-                self._apply_or_reject(received, outcome, nullcontext())
+                self._apply_or_reject(received, outcome, self._undone())
             except Exception as error:  # noqa: BLE001
                 outcome.obstacle = error
                 break
         return outcome
+
+    @contextmanager
+    def _undone(self) -> Iterator[None]:
+        """Leave nothing of an event that fails, for the next one to commit."""
+        try:
+            yield
+        except Exception:
+            if self._group is not None:
+                self._group.rollback()
+            raise
 
     def _apply_or_reject(
         self, received: Received, outcome: Outcome, scope: AbstractContextManager[None]
@@ -235,7 +247,9 @@ class Storage:
             outcome.settled += 1
             raise
         except Exception as error:
-            if not faults.is_of_the_event(error):
+            if not faults.is_of_the_event(error) or (
+                self._groups and faults.begins_transactions(error)
+            ):
                 raise
             outcome.reject(received.event, error)
 
