@@ -37,7 +37,7 @@ def main() -> None:
 
 def report(rows: list[Row], rounds: int) -> None:
     """Print the table and write the file."""
-    print(f"\n{machine()}; medians of {rounds} rounds, with the least and the most.\n")
+    print(f"\n{machine()}; {rounds} rounds: medians, the least and the most.\n")
     print("| what | median (least–most) | against |\n| --- | --- | --- |")
     for row in rows:
         print(f"| {row.what} | {row.spread} | {row.against} |")

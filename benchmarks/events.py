@@ -47,7 +47,7 @@ def measure(server: Server, rounds: int) -> list[Row]:
 def _row(name: str, rates: dict[str, Spread], lost: int) -> Row:
     rate = rates[name].median
     return Row(
-        f"events/s: {NAMES[name]}",
+        f"lines of chat a second: {NAMES[name]}",
         rates[name],
         f"{rate / rates['direct'].median:.1f} × direct,"
         f" {rate / rates['ceiling'].median:.2f} × iterator, {lost} lost",

@@ -33,14 +33,14 @@ def measure(server: Server, rounds: int) -> list[Row]:
     at = {name: spread(taken) for name, taken in rates.items()}
     return [
         Row(
-            f"events/s, on a file of {LINES:,} lines and {USERS:,} users ({size:,.0f} MB)",
+            f"lines of chat a second, on a file of {LINES:,} lines and {USERS:,} users ({size:,.0f} MB)",
             at["large"],
             f"{at['large'].median / at['empty'].median:.2f} × an empty file",
         ),
         Row(
             f"peak memory for a backlog of {BACKLOG:,} events of 100 bytes, MB",
             spread([run["rss"] / MEGABYTE for run in backlog]),
-            f"{sum(run['lost'] for run in backlog)} lost",
+            f"{sum(run['lost'] for run in backlog)} lost, in {len(backlog)} runs",
         ),
     ]
 

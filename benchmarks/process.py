@@ -27,7 +27,7 @@ def measure(server: Server, rounds: int) -> list[Row]:
     return [
         Row("`rosey-dbsvc --help`, s", spread(helps), ""),
         Row("`rosey-dbsvc run` to serving, s", spread(starts), ""),
-        Row("idle, CPU seconds a minute", spread(idles), f"watched for {IDLE} s"),
+        Row("idle, CPU seconds a minute", spread(idles), f"watched once, for {IDLE} s"),
     ]
 
 

@@ -10,10 +10,19 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
+from rosey_dbsvc import faults
 from rosey_dbsvc.errors import DatabaseInUse, NotAdoptable
 
 BUSY_TIMEOUT: Final = 250
 """How long SQLite itself waits for a lock, in ms. The writer tries again, and can be stopped."""
+
+
+# A row that is there if the transaction of a batch was committed, and not if it was rolled back.
+MAKE_MARK: Final = "CREATE TEMP TABLE IF NOT EXISTS rosey_dbsvc_batch (number INTEGER)"
+MARK: Final = "INSERT INTO temp.rosey_dbsvc_batch VALUES (?)"
+IS_MARKED: Final = "SELECT count(*) FROM temp.rosey_dbsvc_batch WHERE number ="
+FORGET_MARKS: Final = "DELETE FROM temp.rosey_dbsvc_batch"
+DROP_MARK: Final = "DROP TABLE IF EXISTS temp.rosey_dbsvc_batch"
 
 
 class TornBatch(Exception):
@@ -22,6 +31,10 @@ class TornBatch(Exception):
 
 class OwnTransactions(Exception):
     """A method has ended the transaction that it was called in: what went before is committed."""
+
+
+class RolledBack(Exception):
+    """A method has rolled back the transaction by itself: nothing of the batch is there."""
 
 
 @dataclass(slots=True)
@@ -33,11 +46,14 @@ class State:
     torn: bool = False
     lost: bool = False
     ended: bool = False
+    scripted: bool = False
+    number: int = 0
 
     def begin(self) -> None:
         """Begin a batch, of which nothing is known yet."""
         self.deferring = True
-        self.torn = self.lost = self.ended = False
+        self.torn = self.lost = self.ended = self.scripted = False
+        self.number += 1
 
 
 class Group:
@@ -54,6 +70,7 @@ class Group:
     def __init__(self, conn: sqlite3.Connection) -> None:
         busy_timeout = _value(conn, "SELECT timeout FROM pragma_busy_timeout")
         vars(self).update(conn=conn, _state=State(), _busy_timeout=busy_timeout)
+        conn.execute(MAKE_MARK)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
         return getattr(self.conn, name)
@@ -110,10 +127,12 @@ class Group:
         self.conn.execute("BEGIN IMMEDIATE")
         self._state.begin()
         try:
+            self.conn.execute(FORGET_MARKS)
+            self.conn.execute(MARK, (self._state.number,))
             yield
             self.conn.commit()
         except BaseException:
-            self._state.ended = not self.conn.in_transaction
+            self._state.ended = not self.conn.in_transaction and self._is_committed()
             self.conn.rollback()
             raise
         finally:
@@ -122,14 +141,22 @@ class Group:
     def check(self) -> None:
         """See after a call in a batch that its transaction is still there.
 
-        Raises TornBatch, OwnTransactions, or an OSError if SQLite has rolled it back.
+        Raises TornBatch, OwnTransactions, RolledBack, or an OSError if SQLite has rolled it back.
         """
+        if self._state.scripted:
+            self.conn.commit()  # what came after the script
         if self._state.lost:
             raise OSError(errno.ENOSPC, "SQLite has rolled the transaction back")
         if self._state.torn:
             raise TornBatch
         if not self.conn.in_transaction:
-            raise OwnTransactions
+            raise self._how_it_ended()
+
+    def _how_it_ended(self) -> OwnTransactions | RolledBack:
+        return OwnTransactions() if self._is_committed() else RolledBack()
+
+    def _is_committed(self) -> bool:
+        return bool(_value(self.conn, f"{IS_MARKED} {self._state.number}"))
 
     @contextmanager
     def event(self) -> Iterator[None]:
@@ -139,14 +166,21 @@ class Group:
         try:
             yield
             self.check()
-        except Exception:
-            if self.conn.in_transaction:  # a full disk has undone it already
+        except Exception as error:
+            if self.conn.in_transaction:
                 self.conn.execute("ROLLBACK TO event")
+            elif faults.is_of_the_event(error) and not _tells(error):
+                raise self._how_it_ended() from error
             raise
         finally:
             self._state.isolating = False
             if self.conn.in_transaction:
                 self.conn.execute("RELEASE event")
+
+    def executescript(self, script: str) -> sqlite3.Cursor:
+        """Execute a script, before which Python commits."""
+        self._state.scripted = self._state.deferring
+        return self.conn.executescript(script)
 
     def _set_busy_timeout(self, milliseconds: int) -> None:
         self.conn.execute(f"PRAGMA busy_timeout = {milliseconds}")
@@ -177,7 +211,12 @@ class Group:
     def release(self, database: object, busy_timeout: int | None = None) -> None:
         """Give the database its connection back, waiting for locks as it did, or so many ms."""
         self._set_busy_timeout(self._busy_timeout if busy_timeout is None else busy_timeout)
+        self.conn.execute(DROP_MARK)
         database.conn = self.conn  # type: ignore[attr-defined]
+
+
+def _tells(error: Exception) -> bool:
+    return isinstance(error, OwnTransactions | RolledBack | TornBatch)
 
 
 def _value(conn: sqlite3.Connection, sql: str) -> Any:  # noqa: ANN401

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -12,7 +12,7 @@ from rosey_dbsvc import faults
 from rosey_dbsvc.contract import EVENTS, OPERATIONS, QUERIES, Event, Method, Operation, Query
 from rosey_dbsvc.database import BotDatabase
 from rosey_dbsvc.errors import NotADatabase, NotAdoptable
-from rosey_dbsvc.grouping import Group, OwnTransactions, TornBatch
+from rosey_dbsvc.grouping import Group, OwnTransactions, RolledBack, TornBatch
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ class Outcome:
 
 
 Calls = dict[type[Operation], Method]
+Way = Callable[[Group, Sequence[Received], Outcome], None]
 
 
 def adopt(database: object) -> "Storage":
@@ -84,7 +85,7 @@ def _bulk_calls(database: object) -> dict[type[Event], Method]:
         event: getattr(database, event.bulk)
         for event in EVENTS
         if event.bulk
-        and hasattr(database, event.bulk)
+        and isinstance(database, BotDatabase)
         and _home(database, event.bulk) is _home(database, event.methods[0])
     }
 
@@ -171,27 +172,36 @@ class Storage:
     def _apply_grouped(self, group: Group, batch: Sequence[Received]) -> Outcome:
         """Make one transaction of the batch; if that fails, find the events that are at fault."""
         for apply in (self._apply_together, self._apply_apart):
-            outcome = Outcome()
-            try:
-                with group.batch():
-                    apply(group, batch, outcome)
-            except TornBatch:
-                continue
-            except OwnTransactions:
-                return self._apply_ungrouped(batch, outcome)
-            except Exception as error:  # noqa: BLE001  a database may raise anything
-                if faults.begins_transactions(error):
-                    return self._apply_ungrouped(batch, Outcome())
-                if not faults.is_of_the_event(error):
-                    return Outcome(obstacle=error)
-                if apply == self._apply_apart:  # none is at fault, but together they are
-                    return self._apply_ungrouped(batch, Outcome())
-                if group.ended:
-                    outcome.reject(batch[outcome.settled].event, error)
-                    return self._apply_ungrouped(batch, outcome)
-            else:
+            outcome = self._attempt(group, batch, apply)
+            if outcome is not None:
                 return outcome
-        raise AssertionError("the second way does not tear a batch")
+        return self._apply_ungrouped(batch, Outcome())  # none is at fault, but together they are
+
+    def _attempt(self, group: Group, batch: Sequence[Received], apply: Way) -> Outcome | None:
+        """Return the outcome, or None if an event is at fault, and nothing applied."""
+        outcome = Outcome()
+        try:
+            with group.batch():
+                apply(group, batch, outcome)
+        except OwnTransactions:
+            return self._apply_ungrouped(batch, outcome)
+        except TornBatch:
+            return None
+        except Exception as error:  # noqa: BLE001  a database may raise anything
+            return self._judge(group, batch, outcome, error)
+        return outcome
+
+    def _judge(
+        self, group: Group, batch: Sequence[Received], outcome: Outcome, error: Exception
+    ) -> Outcome | None:
+        if isinstance(error, RolledBack) or faults.begins_transactions(error):
+            return self._apply_ungrouped(batch, Outcome())
+        if not faults.is_of_the_event(error):
+            return Outcome(obstacle=error)
+        if group.ended:
+            outcome.reject(batch[outcome.settled].event, error)
+            return self._apply_ungrouped(batch, outcome)
+        return None
 
     def _apply_together(self, group: Group, batch: Sequence[Received], outcome: Outcome) -> None:
         for operation, run in groupby(batch, key=_operation):
@@ -243,8 +253,13 @@ class Storage:
             with scope:
                 self._apply(received)
             outcome.settled += 1
-        except OwnTransactions:
-            outcome.settled += 1
+        except OwnTransactions as ended:
+            if isinstance(ended.__cause__, Exception):
+                outcome.reject(received.event, ended.__cause__)
+            else:
+                outcome.settled += 1
+            raise
+        except RolledBack:
             raise
         except Exception as error:
             if not faults.is_of_the_event(error) or (

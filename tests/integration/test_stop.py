@@ -108,22 +108,45 @@ async def test_a_stop_in_a_flood_applies_all_that_was_delivered(
     assert service.counts.abandoned == 0
 
 
-async def test_a_stop_waits_for_what_the_server_still_has_to_send(
-    bot: Bot, path: Path, prefix: str, server: NatsServer
-) -> None:
-    nc = await nats.connect(server.url)
+def slow_down(nc: Client) -> anyio.Event:
+    """Hold what arrives, as a slow network does, until the event is set."""
     transport = nc._transport
     assert transport is not None
     read, arrives = transport.read, anyio.Event()
 
-    async def held(size: int) -> bytes:  # as over a slow network
+    async def held(size: int) -> bytes:
         await arrives.wait()
         return bytes(await read(size))
 
+    setattr(transport, "read", held)  # noqa: B010  mypy objects
+    return arrives
+
+
+async def test_a_stop_that_is_cut_short_leaves_a_slow_connection_in_order(
+    bot: Bot, path: Path, prefix: str, server: NatsServer
+) -> None:
+    nc = await nats.connect(server.url)
+    other = await nc.subscribe(f"{prefix}.other")
+    service = DatabaseService(nc, path, prefix=f"{prefix}.db", stop_timeout=0.2)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(service.serve)
+        arrives = slow_down(nc)
+        with anyio.fail_after(5):
+            await service.stop()
+    arrives.set()
+    await bot.nc.publish(f"{prefix}.other", b"still here")
+    assert (await other.next_msg(timeout=5)).data == b"still here"
+    await nc.close()
+
+
+async def test_a_stop_waits_for_what_the_server_still_has_to_send(
+    bot: Bot, path: Path, prefix: str, server: NatsServer
+) -> None:
+    nc = await nats.connect(server.url)
     service = DatabaseService(nc, path, prefix=prefix)
     async with anyio.create_task_group() as tasks:
         await tasks.start(service.serve)
-        setattr(transport, "read", held)  # noqa: B010  mypy objects
+        arrives = slow_down(nc)
         await flood(bot, 20_000)
         service.ask_to_stop()
         await anyio.sleep(1.5)

@@ -430,6 +430,11 @@ class OwnWay(OldBotDatabase):
             self._alias.commit()
         elif self._way == "executes a script":
             self.conn.executescript("SELECT 1")
+        elif self._way == "writes after a script":
+            self.conn.executescript("SELECT 1")
+            self.conn.execute("UPDATE log SET what = what")
+        elif self._way == "rolls back":
+            self.conn.execute("ROLLBACK")
         elif self._way == "executes COMMIT":
             self.conn.execute("COMMIT")
         else:
@@ -437,7 +442,14 @@ class OwnWay(OldBotDatabase):
 
 
 @pytest.mark.parametrize(
-    "way", ["begins", "commits by an alias", "executes a script", "executes COMMIT"]
+    "way",
+    [
+        "begins",
+        "commits by an alias",
+        "executes a script",
+        "executes COMMIT",
+        "writes after a script",
+    ],
 )
 @pytest.mark.parametrize("poison", [0, 1, 3, 5])
 def test_a_method_with_transactions_of_its_own_applies_each_event_once(
@@ -454,6 +466,77 @@ def test_a_method_with_transactions_of_its_own_applies_each_event_once(
         storage.apply(joined("f"))
         assert database.logged() == list("abcdef")
         storage.release()
+
+
+def test_a_method_that_executes_rollback_undoes_its_own_event_alone(path: Path) -> None:
+    class Undoing(OldBotDatabase):
+        def user_left(self, username: str) -> None:
+            self.conn.execute("ROLLBACK")
+            if username == "aloud":
+                raise KeyError(username)
+
+    received = [*joined("a", "b"), *batch(UserLeft(username="aloud")), *joined("c")]
+    received += [*batch(UserLeft(username="quietly")), *joined("d")]
+    for part in (received, received[3:]):
+        path.unlink(missing_ok=True)
+        with closing(Undoing(str(path))) as database:
+            storage = adopt(database)
+            outcome = storage.apply(part)
+            assert (outcome.settled, outcome.obstacle) == (len(part), None)
+            names = [each.event.username for each in part if isinstance(each.event, UserJoined)]
+            assert database.logged() == [f"joined {name}" for name in names]
+            storage.release()
+
+
+def test_a_method_that_begins_is_no_poison_beside_poison(path: Path) -> None:
+    class Beginning(Poisoned):
+        def user_left(self, username: str) -> None:
+            self.conn.execute("BEGIN IMMEDIATE")
+            self._log("left", username)
+
+    received = [*joined("a", "poison"), *batch(UserLeft(username="a")), *joined("b")]
+    with closing(Beginning(str(path))) as database:
+        storage = adopt(database)
+        outcome = storage.apply(received)
+        assert [each.event for each in outcome.rejections] == [UserJoined(username="poison")]
+        assert database.logged() == ["joined a", "joined poison", "left a", "joined b"]
+        storage.release()
+
+
+def test_a_fault_that_shows_at_the_commit_costs_its_event(path: Path) -> None:
+    class Referring(OldBotDatabase):
+        def __init__(self, path: str) -> None:
+            super().__init__(path)
+            self.conn.execute("PRAGMA foreign_keys = ON")
+            self.conn.execute(
+                "CREATE TABLE IF NOT EXISTS refers"
+                " (log INTEGER REFERENCES log (id) DEFERRABLE INITIALLY DEFERRED)"
+            )
+
+        def user_left(self, username: str) -> None:
+            self.conn.execute("INSERT INTO refers VALUES (12345)")
+            self._log("left", username)
+
+    received = [*joined("a"), *batch(UserLeft(username="a")), *joined("b")]
+    with closing(Referring(str(path))) as database:
+        storage = adopt(database)
+        outcome = storage.apply(received)
+        assert (outcome.settled, len(outcome.rejections)) == (3, 1)
+        assert database.logged() == ["joined a", "joined b"]
+        storage.release()
+
+
+def test_a_getter_that_bears_the_name_of_many_lines_is_not_called() -> None:
+    class Getting(SpecDatabase):
+        def user_chat_message(self, username: str, message: str) -> None:
+            self.calls.append((username, message))
+
+        def user_chat_messages(self, username: str) -> list[str]:
+            raise AssertionError(username)
+
+    database = Getting()
+    adopt(database).apply(batch(MessageLog(username="alice", message="hi")))
+    assert database.calls == [("alice", "hi")]
 
 
 def test_a_method_that_fails_after_its_own_commit_doubles_no_event(path: Path) -> None:
