@@ -33,7 +33,7 @@ def measure(server: Server, rounds: int) -> list[Row]:
     at = {name: spread(taken) for name, taken in rates.items()}
     return [
         Row(
-            f"lines of chat a second, on a file of {LINES:,} lines and {USERS:,} users ({size:,.0f} MB)",
+            f"lines of chat a second, on a file of {LINES:,} and {USERS:,} users ({size:,.0f} MB)",
             at["large"],
             f"{at['large'].median / at['empty'].median:.2f} × an empty file",
         ),

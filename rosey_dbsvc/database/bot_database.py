@@ -2,6 +2,8 @@
 
 import logging
 import os
+import sqlite3
+from typing import Final
 
 from rosey_dbsvc.database import schema
 from rosey_dbsvc.database.channel import Channel
@@ -10,6 +12,9 @@ from rosey_dbsvc.database.maintenance import Maintenance
 from rosey_dbsvc.database.outbound import Outbound
 from rosey_dbsvc.database.tokens import Tokens
 from rosey_dbsvc.database.users import Users
+
+OLDEST_SQLITE: Final = (3, 33)
+"""It has UPDATE … FROM."""
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +27,8 @@ class BotDatabase(Users, Chat, Channel, Outbound, Tokens, Maintenance):
 
     def __init__(self, db_path: str | os.PathLike[str] = "bot_data.db") -> None:
         """Open the file, an existing one of Rosey v0.5.0 or older too, or make it."""
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+            raise sqlite3.NotSupportedError("SQLite 3.33 or newer is needed")
         self.db_path = os.fspath(db_path)
         super().__init__(schema.connect(self.db_path))
         try:
