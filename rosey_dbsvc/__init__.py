@@ -8,15 +8,17 @@ if TYPE_CHECKING:
     from rosey_dbsvc.database import BotDatabase
     from rosey_dbsvc.errors import DbsvcError
     from rosey_dbsvc.service import DatabaseService
+    from rosey_dbsvc.settings import Durable
     from rosey_dbsvc.storage import adopt
 
-__all__ = ["BotDatabase", "Counts", "DatabaseService", "DbsvcError", "adopt"]
+__all__ = ["BotDatabase", "Counts", "DatabaseService", "DbsvcError", "Durable", "adopt"]
 
 HOMES: Final = {
     "BotDatabase": "database",
     "Counts": "counts",
     "DatabaseService": "service",
     "DbsvcError": "errors",
+    "Durable": "settings",
     "adopt": "storage",
 }
 

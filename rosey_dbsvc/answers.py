@@ -13,15 +13,13 @@ from rosey_dbsvc.connection import GONE
 from rosey_dbsvc.contract import Query
 from rosey_dbsvc.counts import Counts
 from rosey_dbsvc.errors import DatabaseFailed, DbsvcError, ShuttingDown
+from rosey_dbsvc.freshness import Freshness, Headers, Wait
 from rosey_dbsvc.storage import Storage
-from rosey_dbsvc.writer import Writer
 
 logger = logging.getLogger(__name__)
 
 MOST_AT_ONCE: Final = 1000
 """How many queries are in work before the next one has to wait, and what is behind it."""
-PATIENCE: Final = 5.0
-"""How long a query waits for the events before it to be committed, in seconds."""
 GOODBYE: Final = 1.0
 
 
@@ -33,7 +31,7 @@ class Answers:
         tasks: TaskGroup,
         nc: Client,
         storage: Storage,
-        writer: Writer,
+        freshness: Freshness,
         counts: Counts,
         limiter: CapacityLimiter,
     ) -> None:
@@ -41,7 +39,7 @@ class Answers:
         self._tasks = tasks
         self._nc = nc
         self._storage = storage
-        self._writer = writer
+        self._freshness = freshness
         self._counts = counts
         self._limiter = limiter
         self._room = anyio.Semaphore(MOST_AT_ONCE, fast_acquire=True)
@@ -49,11 +47,16 @@ class Answers:
     async def start(self, reply: str, query: Query | DbsvcError) -> None:
         """Begin to answer the query, or to say what is wrong with it; wait if too many are."""
         await self._room.acquire()
-        self._tasks.start_soon(self._answer, reply, query, self._writer.ticket, name="answer")
+        self._tasks.start_soon(
+            self._answer, reply, query, self._freshness.from_now(), name="answer"
+        )
 
-    async def _answer(self, reply: str, query: Query | DbsvcError, ticket: int) -> None:
+    async def _answer(self, reply: str, query: Query | DbsvcError, wait: Wait) -> None:
         try:
-            await self._send(reply, await self._rows(query, ticket))
+            if isinstance(query, DbsvcError):
+                raise query
+            headers = await wait()
+            await self._send(reply, await self._rows(query), headers)
             self._counts.answered += 1
         except DbsvcError as error:
             await self.refuse(reply, error)
@@ -64,10 +67,7 @@ class Answers:
         finally:
             self._room.release()
 
-    async def _rows(self, query: Query | DbsvcError, ticket: int) -> bytes:
-        if isinstance(query, DbsvcError):
-            raise query
-        await self._wait_settled(ticket)
+    async def _rows(self, query: Query) -> bytes:
         try:
             return await to_thread.run_sync(self._read, query, limiter=self._limiter)
         except DbsvcError:
@@ -75,14 +75,6 @@ class Answers:
         except Exception as error:
             logger.error("%s failed: %s", query.name, faults.describe(error))  # noqa: TRY400
             raise DatabaseFailed from error
-
-    async def _wait_settled(self, ticket: int) -> None:
-        if self._writer.settled >= ticket:
-            return
-        with anyio.move_on_after(PATIENCE):
-            await self._writer.wait_settled(ticket)
-        if self._writer.settled < ticket:
-            raise DatabaseFailed("the database takes no events now")
 
     def _read(self, query: Query) -> bytes:
         return codec.encode(self._storage.answer(query), self._nc.max_payload)
@@ -92,7 +84,7 @@ class Answers:
         self._counts.refused += 1
         await self._send(reply, codec.NO_ROWS, codec.error_headers(error))
 
-    async def _send(self, reply: str, body: bytes, headers: dict[str, str] | None = None) -> None:
+    async def _send(self, reply: str, body: bytes, headers: Headers | None = None) -> None:
         # Not `respond`, which sends the headers of the request back.
         try:
             await self._nc.publish(reply, body, headers=headers)

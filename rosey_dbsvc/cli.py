@@ -3,21 +3,28 @@
 import os
 import signal
 import sys
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from rosey_dbsvc.errors import DbsvcError
+from rosey_dbsvc.errors import DbsvcError, InvalidSettings
 from rosey_dbsvc.settings import (
     DEFAULT_DB_PATH,
     DEFAULT_LOCAL_PORT,
+    DEFAULT_MAX_AGE,
     DEFAULT_PREFIX,
     DEFAULT_STOP_TIMEOUT,
+    DEFAULT_STREAM,
+    Durable,
     LogFormat,
     LogLevel,
     Settings,
     check_url,
+    parse_age,
+    parse_size,
 )
+
+DURABLE: Final = "Durable mode"
 
 app = typer.Typer(
     name="rosey-dbsvc",
@@ -76,39 +83,62 @@ def rosey_dbsvc(
     """Run the database of a chat bot as a service: events from NATS into SQLite, in order."""
 
 
+NatsUrl = Annotated[
+    list[str] | None,
+    typer.Option(
+        envvar="NATS_URL",
+        help="A NATS server, waited for until it is there; several times for a cluster."
+        " Without any: the server on this machine, or else one of our own.",
+        show_default=False,
+    ),
+]
+DbPath = Annotated[
+    str, typer.Option(envvar="ROSEY_DBSVC_DB_PATH", help="The SQLite file, made if need be.")
+]
+Prefix = Annotated[
+    str, typer.Option(envvar="ROSEY_DBSVC_PREFIX", help="What all subjects begin with.")
+]
+Database = Annotated[
+    str,
+    typer.Option(
+        envvar="ROSEY_DBSVC_DATABASE",
+        metavar="MODULE:ATTRIBUTE",
+        help="Your own BotDatabase, called with the path.",
+    ),
+]
+Level = Annotated[
+    LogLevel, typer.Option(envvar="ROSEY_DBSVC_LOG_LEVEL", help="The least that is logged.")
+]
+Format = Annotated[
+    LogFormat, typer.Option(envvar="ROSEY_DBSVC_LOG_FORMAT", help="With json: an object a line.")
+]
+StreamName = Annotated[
+    str,
+    typer.Option(
+        envvar="ROSEY_DBSVC_STREAM",
+        rich_help_panel=DURABLE,
+        help="The JetStream stream, made if need be.",
+    ),
+]
+LocalPort = Annotated[
+    int,
+    typer.Option(
+        envvar="ROSEY_DBSVC_LOCAL_PORT",
+        min=1,
+        max=65535,
+        help="Without --nats-url: where a server is looked for, or else started.",
+    ),
+]
+
+
 @app.command()
-def run(
-    nats_url: Annotated[
-        list[str] | None,
-        typer.Option(
-            envvar="NATS_URL",
-            help="A NATS server, waited for until it is there; several times for a cluster."
-            " Without any: the server on this machine, or else one of our own.",
-            show_default=False,
-        ),
-    ] = None,
-    db_path: Annotated[
-        str,
-        typer.Option(envvar="ROSEY_DBSVC_DB_PATH", help="The SQLite file, made if need be."),
-    ] = DEFAULT_DB_PATH,
-    prefix: Annotated[
-        str, typer.Option(envvar="ROSEY_DBSVC_PREFIX", help="What all subjects begin with.")
-    ] = DEFAULT_PREFIX,
-    database: Annotated[
-        str,
-        typer.Option(
-            envvar="ROSEY_DBSVC_DATABASE",
-            metavar="MODULE:ATTRIBUTE",
-            help="Your own BotDatabase, called with the path.",
-        ),
-    ] = "",
-    log_level: Annotated[
-        LogLevel, typer.Option(envvar="ROSEY_DBSVC_LOG_LEVEL", help="The least that is logged.")
-    ] = "info",
-    log_format: Annotated[
-        LogFormat,
-        typer.Option(envvar="ROSEY_DBSVC_LOG_FORMAT", help="With json: an object a line."),
-    ] = "text",
+def run(  # noqa: PLR0913, PLR0917  a parameter a flag
+    nats_url: NatsUrl = None,
+    db_path: DbPath = DEFAULT_DB_PATH,
+    prefix: Prefix = DEFAULT_PREFIX,
+    database: Database = "",
+    log_level: Level = "info",
+    log_format: Format = "text",
     stop_timeout: Annotated[
         float,
         typer.Option(
@@ -117,15 +147,52 @@ def run(
             help="How long a stop may take to apply what was delivered.",
         ),
     ] = DEFAULT_STOP_TIMEOUT,
-    local_port: Annotated[
+    local_port: LocalPort = DEFAULT_LOCAL_PORT,
+    durable: Annotated[
+        bool,
+        typer.Option(
+            "--durable",
+            envvar="ROSEY_DBSVC_DURABLE",
+            rich_help_panel=DURABLE,
+            help="Read the events from a JetStream stream: none is lost while the service is down.",
+        ),
+    ] = False,
+    stream: StreamName = DEFAULT_STREAM,
+    stream_replicas: Annotated[
         int,
         typer.Option(
-            envvar="ROSEY_DBSVC_LOCAL_PORT",
-            min=1,
-            max=65535,
-            help="Without --nats-url: where a server is looked for, or else started.",
+            envvar="ROSEY_DBSVC_STREAM_REPLICAS",
+            rich_help_panel=DURABLE,
+            help="How many servers of a cluster keep the stream.",
         ),
-    ] = DEFAULT_LOCAL_PORT,
+    ] = 1,
+    stream_max_age: Annotated[
+        str,
+        typer.Option(
+            envvar="ROSEY_DBSVC_STREAM_MAX_AGE",
+            rich_help_panel=DURABLE,
+            metavar="AGE",
+            help="How long it keeps an event: 7d, 12h, 30m, 90s; 0 for ever.",
+        ),
+    ] = DEFAULT_MAX_AGE,
+    stream_max_bytes: Annotated[
+        str,
+        typer.Option(
+            envvar="ROSEY_DBSVC_STREAM_MAX_BYTES",
+            rich_help_panel=DURABLE,
+            metavar="SIZE",
+            help="How large it may become: 500M, 2G. Without: as large as the server lets it.",
+        ),
+    ] = "",
+    stream_update: Annotated[
+        bool,
+        typer.Option(
+            "--stream-update",
+            envvar="ROSEY_DBSVC_STREAM_UPDATE",
+            rich_help_panel=DURABLE,
+            help="Change a stream that is there with other settings.",
+        ),
+    ] = False,
 ) -> None:
     """Serve until SIGINT or SIGTERM, which lets it finish; a second one does not.
 
@@ -135,6 +202,15 @@ def run(
     from rosey_dbsvc.running import run
 
     logs.configure(log_level, log_format)
+    wanted = Durable(
+        stream=stream,
+        replicas=stream_replicas,
+        max_age=parse_age(stream_max_age),
+        max_bytes=parse_size(stream_max_bytes),
+        update=stream_update,
+    )
+    if not durable and wanted != Durable():
+        raise InvalidSettings("the flags of the stream say nothing without --durable")
     settings = Settings(
         nats_urls=tuple(map(check_url, split_urls(nats_url or []))),
         db_path=db_path,
@@ -142,6 +218,7 @@ def run(
         database=database,
         stop_timeout=stop_timeout,
         local_port=local_port,
+        durable=wanted if durable else None,
     )
     sys.exit(run(settings))
 

@@ -13,6 +13,8 @@ class Counts:
     """Events that were not valid, or that the database did not take."""
     answered: int = 0
     """Queries answered with rows."""
+    stale: int = 0
+    """Queries answered with fewer events than the stream had."""
     refused: int = 0
     """Queries answered with an error."""
     dropped: int = 0

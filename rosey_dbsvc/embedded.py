@@ -40,14 +40,15 @@ HELP: Final = (
 
 
 @asynccontextmanager
-async def nats_server(port: int) -> AsyncIterator[str]:
+async def nats_server(port: int, store: str = "") -> AsyncIterator[str]:
     """Run a server on the loopback address while in the context; yield its URL.
 
-    Raises NoServer if there is none to start or it does not, and ConnectionLost if it ends unasked.
+    With a folder to store in, it has JetStream. Raises NoServer if there is none to start or it
+    does not, and ConnectionLost if it ends unasked.
     """
     async with (
         await anyio.open_process(
-            ["sh", "-c", GUARD, "sh", _binary(), "-a", HOST, "-p", str(port)],
+            ["sh", "-c", GUARD, "sh", _binary(), *_arguments(port, store)],
             stdin=PIPE,
             stdout=DEVNULL,
             stderr=PIPE,
@@ -62,6 +63,11 @@ async def nats_server(port: int) -> AsyncIterator[str]:
         await tasks.start(server.read_log, name="nats-server log")
         yield f"nats://{HOST}:{port}"
         tasks.cancel_scope.cancel()
+
+
+def _arguments(port: int, store: str) -> list[str]:
+    jetstream = ["-js", "-sd", store] if store else []
+    return ["-a", HOST, "-p", str(port), *jetstream]
 
 
 def _binary() -> str:

@@ -76,6 +76,18 @@ class NoServer(CannotStart):
     """There is no NATS server, and none can be started."""
 
 
+class NoJetStream(CannotStart):
+    """The NATS server has no JetStream: start it with `nats-server -js`."""
+
+
+class StreamDiffers(CannotStart):
+    """The stream is there with other settings."""
+
+
+class StreamRefused(CannotStart):
+    """The stream cannot be made or changed."""
+
+
 class AlreadyServing(CannotStart):
     """The service runs already."""
 

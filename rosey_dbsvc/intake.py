@@ -1,11 +1,9 @@
-"""Where messages come from: one subscription to everything under the prefix.
-
-One, because NATS keeps the order of a connection's messages only within a subscription.
-"""
+"""Where messages come from: a subscription, and an end that loses none of them."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Final
 
 import anyio
@@ -16,6 +14,7 @@ from nats.aio.subscription import Subscription
 
 from rosey_dbsvc.connection import GONE
 from rosey_dbsvc.errors import NoServer
+from rosey_dbsvc.unless import unless
 
 AT_ONCE: Final = 256
 """How many messages are taken before others on the event loop have their turn."""
@@ -25,6 +24,15 @@ LOOKED_EVERY: Final = 0.05
 """How often a flush looks whether the server is still there, in seconds."""
 GOODBYE: Final = 1.0
 """How long the last word to the server may take, in seconds."""
+
+
+def take(subscription: Subscription) -> Msg:
+    """Return a message that is queued already, without the task that nats-py makes for one."""
+    waiting: asyncio.Queue[Msg] = subscription._pending_queue  # noqa: SLF001
+    msg = waiting.get_nowait()
+    waiting.task_done()
+    subscription._pending_size -= len(msg.data)  # noqa: SLF001
+    return msg
 
 
 class Intake:
@@ -42,18 +50,11 @@ class Intake:
         nats-py's iterator makes a task for each message. Here it is only waited on; what is there
         already is taken without it, at most so many at a time that others on the loop can run.
         """
-        waiting = self._subscription._pending_queue  # noqa: SLF001
         async for msg in self._subscription.messages:
             yield msg
-            queued = waiting.qsize()
+            queued = self._subscription.pending_msgs
             for _ in range(queued // 8 if queued > DEEP else min(queued, AT_ONCE)):
-                yield self._take(waiting)
-
-    def _take(self, waiting: asyncio.Queue[Msg]) -> Msg:
-        msg = waiting.get_nowait()
-        waiting.task_done()
-        self._subscription._pending_size -= len(msg.data)  # noqa: SLF001
-        return msg
+                yield take(self._subscription)
 
     @property
     def delivered(self) -> int:
@@ -89,30 +90,21 @@ async def flush(nc: Client) -> None:
         await asyncio.wait([answered], timeout=LOOKED_EVERY)
 
 
-async def _flush_unless(stopping: Event, nc: Client) -> None:
-    async def give_up() -> None:
-        await stopping.wait()
-        tasks.cancel_scope.cancel()
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(give_up, name="flush until stop")
-        await flush(nc)
-        tasks.cancel_scope.cancel()
-
-
 @asynccontextmanager
-async def subscribed(nc: Client, subject: str, stopping: Event) -> AsyncIterator[Intake]:
+async def subscribed(
+    nc: Client, subject: str, stopping: Event, queue: str = ""
+) -> AsyncIterator[Intake]:
     """Subscribe, and come back when the server knows it, or soon after a stop was asked for.
 
-    Raises NoServer.
+    Of those who subscribe with the same queue, one gets a message. Raises NoServer.
     """
     try:
-        subscription = await nc.subscribe(subject)
+        subscription = await nc.subscribe(subject, queue)
     except GONE as error:
         raise NoServer(f"cannot subscribe to {subject}: {error}") from None
     intake = Intake(nc, subscription)
     try:
-        await _flush_unless(stopping, nc)
+        await unless(stopping, partial(flush, nc))
         intake.known = not stopping.is_set()
         yield intake
     finally:

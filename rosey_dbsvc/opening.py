@@ -14,6 +14,7 @@ from typing import Any, Final
 from rosey_dbsvc import faults
 from rosey_dbsvc.errors import CannotOpen, DbsvcError, InvalidSettings, NotADatabase
 from rosey_dbsvc.lock import one_writer
+from rosey_dbsvc.settings import Durable
 from rosey_dbsvc.storage import Storage, adopt
 
 logger = logging.getLogger(__name__)
@@ -27,11 +28,12 @@ CLOSING_BUSY_TIMEOUT: Final = 1000
 
 
 @contextmanager
-def opened(database: object, factory: Factory) -> Iterator[Storage]:
+def opened(database: object, factory: Factory, durable: Durable | None = None) -> Iterator[Storage]:
     """Open the database at a path with the factory, or adopt the object that is given instead.
 
-    Who opened a database closes it: an object that is given stays open. To be entered and left in
-    threads, not on an event loop. Raises CannotOpen, DatabaseInUse, NotADatabase or NotAdoptable.
+    Who opened a database closes it: an object that is given stays open. A durable one keeps a
+    cursor, and the sessions of its users. To be entered and left in threads, not on an event loop.
+    Raises CannotOpen, DatabaseInUse, NotADatabase or NotAdoptable.
     """
     with ExitStack() as stack:
         if isinstance(database, str | os.PathLike):
@@ -39,7 +41,7 @@ def opened(database: object, factory: Factory) -> Iterator[Storage]:
             if path != IN_MEMORY:
                 stack.enter_context(one_writer(path))
             database = _make(factory, path)
-            stack.callback(_close, database)
+            stack.callback(_close, database, keep_sessions=durable is not None)
             storage = adopt(database)
             stack.callback(storage.release, CLOSING_BUSY_TIMEOUT)
         else:
@@ -48,7 +50,17 @@ def opened(database: object, factory: Factory) -> Iterator[Storage]:
             stack.callback(storage.release)
         if storage.file and os.path.realpath(path) != storage.file:
             stack.enter_context(one_writer(storage.file))
+        if durable is not None:
+            _follow(storage, durable, path)
         yield storage
+
+
+def _follow(storage: Storage, durable: Durable, path: str) -> None:
+    beside = "" if path == IN_MEMORY else f"{path}.cursor"
+    try:
+        storage.follow(durable.stream, durable.cursor_file or beside)
+    except sqlite3.Error as error:
+        raise _explain(error, storage.name) from error
 
 
 def load_factory(name: str) -> Factory:
@@ -102,9 +114,11 @@ def _hint(error: sqlite3.Error, path: str) -> str:
     return ""
 
 
-def _close(database: Any) -> None:  # noqa: ANN401
+def _close(database: Any, *, keep_sessions: bool) -> None:  # noqa: ANN401
+    # Rosey's own `close` ends every session: it takes the end of the program for that of the visit.
+    closing = getattr(database, "conn", database) if keep_sessions else database
     try:
-        if hasattr(database, "close"):
-            database.close()
+        if hasattr(closing, "close"):
+            closing.close()
     except Exception as error:  # noqa: BLE001  what is committed is safe, and there is no going back
         logger.error("closing the database failed: %s", faults.describe(error))  # noqa: TRY400

@@ -51,6 +51,7 @@ class Process:
                 prefix=settings.prefix,
                 stop_timeout=settings.stop_timeout,
                 factory=self._factory,
+                durable=settings.durable,
             )
             await self._service.serve()
 
@@ -78,7 +79,8 @@ async def _servers(settings: Settings) -> AsyncIterator[list[str]]:
     elif await is_served("localhost", port):
         yield [f"nats://localhost:{port}"]
     else:
-        async with nats_server(port) as url:
+        store = f"{settings.db_path}.jetstream" if settings.durable else ""
+        async with nats_server(port, store) as url:
             logger.info("no NATS server on port %d, started one of our own: %s", port, url)
             yield [url]
 

@@ -22,9 +22,11 @@ from rosey_dbsvc.settings import (
     DEFAULT_DB_PATH,
     DEFAULT_PREFIX,
     DEFAULT_STOP_TIMEOUT,
+    Durable,
     check_prefix,
     check_url,
 )
+from rosey_dbsvc.source import CoreSource, Source, StreamSource
 from rosey_dbsvc.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -52,11 +54,13 @@ class DatabaseService:
         prefix: str = DEFAULT_PREFIX,
         stop_timeout: float = DEFAULT_STOP_TIMEOUT,
         factory: Factory = BotDatabase,
+        durable: Durable | None = None,
     ) -> None:
         """Take a connection, which is left open, or URLs; and a path, or a BotDatabase object.
 
         `factory` opens the path. An object is adopted if it has the methods of a BotDatabase, and
-        is left open. Raises InvalidSettings if the prefix cannot begin a subject.
+        is left open. `durable` reads the events from a JetStream stream, so that none is lost and
+        none is applied twice. Raises InvalidSettings if the prefix cannot begin a subject.
         """
         self.prefix = check_prefix(prefix)
         self.stop_timeout = stop_timeout
@@ -65,6 +69,7 @@ class DatabaseService:
         self._nats = nats_client
         self._database = db_path
         self._factory = factory
+        self._durable = durable
         self._serving: Serving | None = None
         self._group: TaskGroup | None = None
         self._starter = 0
@@ -77,7 +82,9 @@ class DatabaseService:
         if self._serving is not None:
             raise AlreadyServing
         self.counts = Counts()
-        serving = self._serving = Serving(self.prefix, self.stop_timeout, self.counts)
+        serving = self._serving = Serving(
+            self.prefix, self._source(), self.stop_timeout, self.counts
+        )
         try:
             with sole_error():
                 async with self._opened() as storage, self._connected(serving) as nc:
@@ -100,13 +107,18 @@ class DatabaseService:
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[Storage]:
-        opening = opened(self._database, self._factory)
+        opening = opened(self._database, self._factory, self._durable)
         storage = await to_thread.run_sync(opening.__enter__)
         try:
             yield storage
         finally:
             with CancelScope(shield=True):
                 await to_thread.run_sync(opening.__exit__, None, None, None)
+
+    def _source(self) -> Source:
+        if self._durable is None:
+            return CoreSource(self.prefix)
+        return StreamSource(self.prefix, self._durable, self.counts)
 
     def _connected(self, serving: Serving) -> AbstractAsyncContextManager[Client]:
         if isinstance(self._nats, Client):

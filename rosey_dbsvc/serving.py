@@ -1,6 +1,9 @@
 """One life of the service, from the subscription to the last commit."""
 
 import logging
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final
 
 import anyio
@@ -19,8 +22,11 @@ from rosey_dbsvc.errors import (
     NotADatabase,
     PermissionDenied,
 )
+from rosey_dbsvc.events import Events
 from rosey_dbsvc.intake import Intake, subscribed
+from rosey_dbsvc.source import Source
 from rosey_dbsvc.storage import READERS, Storage
+from rosey_dbsvc.unless import unless
 from rosey_dbsvc.writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -37,12 +43,12 @@ class Serving:
     cancelled loop over messages loses one: it is ended instead, within `stop_timeout` seconds.
     """
 
-    def __init__(self, prefix: str, stop_timeout: float, counts: Counts) -> None:
+    def __init__(self, prefix: str, source: Source, stop_timeout: float, counts: Counts) -> None:
         self.started = False
         self.finished = anyio.Event()
         self.failure: DbsvcError | None = None
-        self._subject = f"{prefix}.>"
         self._prefix = prefix
+        self._source = source
         self._stop_timeout = stop_timeout
         self._counts = counts
         self._subscribed = anyio.Event()
@@ -69,6 +75,7 @@ class Serving:
         """Serve until the stop, and finish; started means that the server knows of it."""
         async with anyio.create_task_group() as tasks:
             try:
+                await unless(self._stopping, partial(self._source.prepare, nc))
                 # Not `start`, which waits for a task that is shielded from it.
                 tasks.start_soon(self._work, storage, nc, name="rosey-dbsvc work")
                 await self._subscribed.wait()
@@ -82,25 +89,29 @@ class Serving:
 
     def _say_serving(self, storage: Storage, nc: Client) -> None:
         self.started = True
-        logger.info("serving %s of %s into %s", self._subject, server_of(nc), storage.name)
+        logger.info("serving %s.> of %s into %s", self._prefix, server_of(nc), storage.name)
         if not storage.commits_batches:
             logger.info("the database commits each event by itself")
+        if storage.cursor is not None and not storage.cursor.exact:
+            logger.warning("after a crash, the last events may be applied twice")
 
     async def _work(self, storage: Storage, nc: Client) -> None:
         writing = CapacityLimiter(1)
         reading = CapacityLimiter(READERS) if storage.reads_apart else writing
         writer = Writer(storage.apply, self._counts, limiter=writing)
+        events = Events(self._prefix, writer, self._counts)
+        flowing = self._source.flowing(nc, storage, writer, events, self._stopping)
         try:
             with self._work_scope:
                 async with anyio.create_task_group() as committing:
                     committing.start_soon(self._commit, writer, name="writer")
-                    async with anyio.create_task_group() as tasks:
-                        answers = Answers(tasks, nc, storage, writer, self._counts, reading)
-                        consumer = Consumer(self._prefix, writer, answers, self._counts)
-                        await self._consume(consumer, nc)
+                    async with flowing as freshness, anyio.create_task_group() as tasks:
+                        answers = Answers(tasks, nc, storage, freshness, self._counts, reading)
+                        await self._consume(Consumer(self._prefix, events, answers), nc)
                     writer.end()
         finally:
-            self._counts.abandoned += writer.pending
+            if self._source.forgets:
+                self._counts.abandoned += writer.pending
 
     async def _commit(self, writer: Writer) -> None:
         try:
@@ -109,24 +120,34 @@ class Serving:
             self.fail(error)
 
     async def _consume(self, consumer: Consumer, nc: Client) -> None:
-        async with subscribed(nc, self._subject, self._stopping) as intake:
+        async with AsyncExitStack() as stack:
+            intakes = [
+                await stack.enter_async_context(
+                    subscribed(nc, subject, self._stopping, self._source.queue)
+                )
+                for subject in self._source.subjects
+            ]
             try:
                 async with anyio.create_task_group() as loops:
-                    loops.start_soon(self._loop, consumer, intake, nc, name="consumer")
+                    for intake in intakes:
+                        loops.start_soon(self._loop, consumer, intake, nc, name="consumer")
                     self._subscribed.set()
                     await self._stopping.wait()
-                    await intake.end()
+                    for intake in intakes:
+                        await intake.end()
             except BaseException:
                 with anyio.move_on_after(GOODBYE, shield=True):
-                    await self._abandon(consumer, intake)
+                    await self._abandon(consumer, intakes)
                 raise
 
-    async def _abandon(self, consumer: Consumer, intake: Intake) -> None:
+    async def _abandon(self, consumer: Consumer, intakes: Sequence[Intake]) -> None:
         """Count what was delivered and will not be read, and tell those who ask."""
-        unread = intake.delivered - consumer.consumed - self._counts.dropped
-        self._counts.abandoned += unread
-        await intake.end()
-        await consumer.refuse(intake.messages())
+        if self._source.forgets:
+            delivered = sum(intake.delivered for intake in intakes)
+            self._counts.abandoned += delivered - consumer.consumed - self._counts.dropped
+        for intake in intakes:
+            await intake.end()
+            await consumer.refuse(intake.messages())
 
     async def _loop(self, consumer: Consumer, intake: Intake, nc: Client) -> None:
         await consumer.run(intake.messages())

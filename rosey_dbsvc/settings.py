@@ -12,11 +12,48 @@ DEFAULT_DB_PATH: Final = "bot_data.db"
 DEFAULT_PREFIX: Final = "rosey.db"
 DEFAULT_STOP_TIMEOUT: Final = 10.0
 DEFAULT_LOCAL_PORT: Final = 4222
+DEFAULT_STREAM: Final = "ROSEY_DB"
+DEFAULT_MAX_AGE: Final = "7d"
 
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 PREFIX: Final = re.compile(r"[\w-]+(\.[\w-]+)*")
+STREAM: Final = re.compile(r"[\w-]{1,255}")
+AGE: Final = re.compile(r"(\d{1,9})([smhd])")
+SIZE: Final = re.compile(r"(\d{1,15})([KMGT]?)B?")
+SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+BYTES: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+UNLIMITED: Final = -1
+
+MOST_REPLICAS: Final = 5
+"""Of a stream, as JetStream has it."""
+
+
+class Durable(Struct, frozen=True, kw_only=True):
+    """That the events are read from a JetStream stream, and what stream that is to be.
+
+    Raises InvalidSettings, naming the flag.
+    """
+
+    stream: str = DEFAULT_STREAM
+    """Its name."""
+    replicas: int = 1
+    """How many servers of a cluster keep it."""
+    max_age: int = 7 * 86400
+    """How long it keeps an event, in seconds; 0 for ever."""
+    max_bytes: int = UNLIMITED
+    """How large it may become."""
+    update: bool = False
+    """Whether a stream that is there with other settings is changed to these."""
+    cursor_file: str = ""
+    """Where the cursor of a database is kept that has no SQLite connection in `conn`."""
+
+    def __post_init__(self) -> None:
+        if not STREAM.fullmatch(self.stream):
+            raise InvalidSettings("--stream takes letters, digits, - and _, like ROSEY_DB")
+        if not 1 <= self.replicas <= MOST_REPLICAS:
+            raise InvalidSettings(f"--stream-replicas takes 1 to {MOST_REPLICAS}")
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -31,6 +68,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """MODULE:ATTRIBUTE, called with the path; empty: the BotDatabase of this package."""
     stop_timeout: float = DEFAULT_STOP_TIMEOUT
     """In seconds."""
+    durable: Durable | None = None
+    """None: core NATS, which forgets what is published while nobody listens."""
 
     def __post_init__(self) -> None:
         check_prefix(self.prefix)
@@ -43,6 +82,37 @@ def check_prefix(prefix: str) -> str:
     if not PREFIX.fullmatch(prefix):
         raise InvalidSettings(f"no subject can begin with the prefix {prefix!r}: try rosey.db")
     return prefix
+
+
+def parse_age(text: str) -> int:
+    """Return the seconds of an age like 7d, 12h, 30m or 90s; 0 is for ever.
+
+    Raises InvalidSettings.
+    """
+    if text == "0":
+        return 0
+    found = AGE.fullmatch(text)
+    if found is None:
+        raise InvalidSettings("--stream-max-age takes an age like 7d, 12h, 30m or 90s, or 0")
+    return int(found[1]) * SECONDS[found[2]]
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes of a size like 500M or 2G; none is no limit. Raises InvalidSettings."""
+    if not text:
+        return UNLIMITED
+    found = SIZE.fullmatch(text.upper())
+    if found is None or not int(found[1]):
+        raise InvalidSettings("--stream-max-bytes takes a size like 500M or 2G")
+    return int(found[1]) * BYTES[found[2]]
+
+
+def show_age(seconds: float) -> str:
+    """Return an age as `parse_age` takes it."""
+    for unit, length in reversed(SECONDS.items()):
+        if seconds and seconds % length == 0:
+            return f"{int(seconds // length)}{unit}"
+    return f"{seconds:g}"
 
 
 def check_url(url: str) -> str:

@@ -1,6 +1,7 @@
 """Anybody's BotDatabase, made to take batches of events and to answer queries."""
 
 import logging
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -10,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from rosey_dbsvc import faults
 from rosey_dbsvc.contract import EVENTS, OPERATIONS, QUERIES, Event, Method, Operation, Query
+from rosey_dbsvc.cursor import Cursor, FileCursor, Position, TableCursor
 from rosey_dbsvc.database import BotDatabase
 from rosey_dbsvc.errors import NotADatabase, NotAdoptable
 from rosey_dbsvc.grouping import Group, OwnTransactions, RolledBack, TornBatch
@@ -28,6 +30,8 @@ class Received(NamedTuple):
     event: Event
     at: float
     size: int
+    position: Position | None = None
+    """Where it is in the stream, if it comes from one."""
 
 
 class Rejection(NamedTuple):
@@ -44,6 +48,8 @@ class Outcome:
     settled: int = 0
     rejections: list[Rejection] = field(default_factory=list)
     obstacle: Exception | None = None
+    noted: bool = False
+    """Whether the cursor was moved in the transaction of the events."""
 
     def reject(self, event: Event, reason: Exception) -> None:
         """Settle the next event as one that the database does not take."""
@@ -131,6 +137,8 @@ class Storage:
         self._groups = True
         self.file = self._group.file if self._group else ""
         """Where batches are committed to, if it is known."""
+        self.cursor: Cursor | None = None
+        """How far in a stream the database has come, once `follow` was called."""
         self._readers: list[Any] = []
         self._idle: list[Calls] = []
         self.reads_apart = self._add_reader()
@@ -147,42 +155,66 @@ class Storage:
         """Whether a batch is one transaction."""
         return self._group is not None and self._groups
 
+    def follow(self, stream: str, cursor_file: str) -> None:
+        """Keep a cursor in this stream: in the database, or in the file if that cannot be.
+
+        Raises NotAdoptable if there is no file to keep it in, CannotOpen or sqlite3.Error.
+        """
+        if self._group is not None:
+            self.cursor = TableCursor(self._group.conn, stream)
+        elif cursor_file:
+            self.cursor = FileCursor(cursor_file, stream)
+        else:
+            raise NotAdoptable(
+                f"{type(self.database).__name__} has no SQLite connection in `conn` that could "
+                "keep the cursor in the stream: name a file for it, Durable(cursor_file=...)"
+            )
+
     def _clock(self) -> float:
         return time.time() if self._at is None else self._at
 
     # Events
 
-    def apply(self, batch: Sequence[Received]) -> Outcome:
+    def apply(self, batch: Sequence[Received], position: Position | None = None) -> Outcome:
         """Apply the events in order; what is settled is committed, or rejected for good.
 
-        Raises NotADatabase if the file is beyond help.
+        With the last of them the cursor moves to the position. Raises NotADatabase if the file is
+        beyond help.
         """
         try:
             if self._group is None or not self._groups:
                 outcome = self._apply_singly(batch, Outcome())
             else:
-                outcome = self._apply_grouped(self._group, batch)
+                outcome = self._apply_grouped(self._group, batch, position)
         finally:
             self._at = None
+        if not outcome.noted:
+            self._note_apart(batch, position, outcome)
         if outcome.obstacle is not None and faults.is_fatal(outcome.obstacle):
             what = faults.describe(outcome.obstacle)
             raise NotADatabase(f"the database cannot be used any more: {what}")
         return outcome
 
-    def _apply_grouped(self, group: Group, batch: Sequence[Received]) -> Outcome:
+    def _apply_grouped(
+        self, group: Group, batch: Sequence[Received], position: Position | None
+    ) -> Outcome:
         """Make one transaction of the batch; if that fails, find the events that are at fault."""
         for apply in (self._apply_together, self._apply_apart):
-            outcome = self._attempt(group, batch, apply)
+            outcome = self._attempt(group, batch, apply, position)
             if outcome is not None:
                 return outcome
         return self._apply_ungrouped(batch, Outcome())  # none is at fault, but together they are
 
-    def _attempt(self, group: Group, batch: Sequence[Received], apply: Way) -> Outcome | None:
+    def _attempt(
+        self, group: Group, batch: Sequence[Received], apply: Way, position: Position | None
+    ) -> Outcome | None:
         """Return the outcome, or None if an event is at fault, and nothing applied."""
         outcome = Outcome()
         try:
             with group.batch():
                 apply(group, batch, outcome)
+                self._note(position)
+            outcome.noted = True
         except OwnTransactions:
             return self._apply_ungrouped(batch, outcome)
         except TornBatch:
@@ -190,6 +222,23 @@ class Storage:
         except Exception as error:  # noqa: BLE001  a database may raise anything
             return self._judge(group, batch, outcome, error)
         return outcome
+
+    def _note(self, position: Position | None) -> None:
+        if self.cursor is not None and position is not None:
+            self.cursor.move(position)
+
+    def _note_apart(
+        self, batch: Sequence[Received], position: Position | None, outcome: Outcome
+    ) -> None:
+        """Move the cursor past events that are committed already."""
+        if outcome.settled < len(batch):
+            position = batch[outcome.settled - 1].position if outcome.settled else None
+        try:
+            self._note(position)
+            if self._group is not None and self.cursor is not None:
+                self._group.conn.commit()
+        except (OSError, sqlite3.Error) as error:
+            outcome.obstacle = outcome.obstacle or error
 
     def _judge(
         self, group: Group, batch: Sequence[Received], outcome: Outcome, error: Exception
@@ -223,6 +272,8 @@ class Storage:
     def _apply_ungrouped(self, batch: Sequence[Received], outcome: Outcome) -> Outcome:
         """Go on with a database whose methods turn out to begin and end transactions themselves."""
         logger.warning("%s has transactions of its own: each event is one", self.name)
+        if self.cursor is not None:
+            logger.warning("after a crash, the last events may be applied twice")
         self._groups = False
         return self._apply_singly(batch, outcome)
 

@@ -5,8 +5,7 @@ No timer: an idle service commits a lone event at once, and a busy one commits t
 
 import logging
 from collections.abc import Callable, Sequence
-from time import monotonic
-from typing import Final
+from typing import Final, NamedTuple
 
 import anyio
 from anyio import CapacityLimiter, to_thread
@@ -14,7 +13,9 @@ from anyio import CapacityLimiter, to_thread
 from rosey_dbsvc import faults
 from rosey_dbsvc.codec import shorten
 from rosey_dbsvc.counts import Counts
+from rosey_dbsvc.cursor import Position
 from rosey_dbsvc.errors import NotADatabase
+from rosey_dbsvc.patience import Patience
 from rosey_dbsvc.storage import Outcome, Received, Rejection
 
 logger = logging.getLogger(__name__)
@@ -23,23 +24,28 @@ MOST_EVENTS: Final = 200_000
 MOST_BYTES: Final = 32 * 1024 * 1024
 """How much gathers before `put` waits."""
 
-FIRST_DELAY: Final = 0.05
-LONGEST_DELAY: Final = 2.0
-"""Between two tries of a batch that the database cannot take now, in seconds."""
-SAID_EVERY: Final = 10.0
-"""How often the log says that it still cannot, in seconds."""
+
+class Batch(NamedTuple):
+    """Events that are to be one transaction, and how far in the stream they lead, if there is one.
+
+    That may be further than the last of them: what is passed over is done with, too.
+    """
+
+    events: Sequence[Received]
+    position: Position | None
 
 
 class Writer:
     """The only one who changes the database.
 
     `ticket` counts the events taken, and `settled` those of them that are committed or rejected, in
-    the same order: whoever has seen `settled` reach a ticket reads what that event wrote.
+    the same order: whoever has seen `settled` reach a ticket reads what that event wrote. Of events
+    that come from a stream, `reached` is the last sequence that is done with in that sense.
     """
 
     def __init__(
         self,
-        apply: Callable[[Sequence[Received]], Outcome],
+        apply: Callable[[Sequence[Received], Position | None], Outcome],
         counts: Counts,
         *,
         limiter: CapacityLimiter | None = None,
@@ -49,6 +55,7 @@ class Writer:
         """Take the function that applies a batch; it is called in a thread, one call at a time."""
         self.ticket = 0
         self.settled = 0
+        self.reached = 0
         self.failed = False
         """Whether no event will be settled any more."""
         self._apply = apply
@@ -58,6 +65,8 @@ class Writer:
         self._most_bytes = most_bytes
         self._gathered: list[Received] = []
         self._bytes = 0
+        self._position: Position | None = None
+        self._noted = 0
         self._ended = False
         self._arrived = anyio.Event()
         self._taken = anyio.Event()
@@ -80,10 +89,31 @@ class Writer:
         self._gathered.append(received)
         self._bytes += received.size
         self.ticket += 1
+        if received.position is not None:
+            self._note(received.position)
+
+    def skip(self, position: Position) -> None:
+        """Pass over what is at this position in the stream, after the events before it."""
+        if not self.failed:
+            self._note(position)
+            self._arrived.set()
+
+    def _note(self, position: Position) -> None:
+        self._position, self._noted = position, position.sequence
+
+    async def begin(self, reached: int) -> None:
+        """Begin with a stream, or with another, when all that came before is done with."""
+        await self.wait_reached(self._noted)
+        self.reached = self._noted = reached
 
     async def wait_settled(self, ticket: int) -> None:
         """Return when all events up to this ticket are settled, or the writer has failed."""
         while self.settled < ticket and not self.failed:
+            await self._progress.wait()
+
+    async def wait_reached(self, sequence: int) -> None:
+        """Return when the stream up to this sequence is done with, or the writer has failed."""
+        while self.reached < sequence and not self.failed:
             await self._progress.wait()
 
     def end(self) -> None:
@@ -94,7 +124,7 @@ class Writer:
     async def run(self) -> None:
         """Commit batches until the end. Raises NotADatabase if the file is beyond help."""
         try:
-            while batch := await self._take():
+            while (batch := await self._take()) is not None:
                 await self._commit(batch)
         except NotADatabase:
             self._fail()
@@ -107,24 +137,34 @@ class Writer:
         self._taken.set()
         self._progress.set()
 
-    async def _take(self) -> list[Received]:
-        while not self._gathered and not self._ended:
+    async def _take(self) -> Batch | None:
+        while not (self._gathered or self._position or self._ended):
             self._arrived = anyio.Event()
             await self._arrived.wait()
-        batch, self._gathered, self._bytes = self._gathered, [], 0
+        if not (self._gathered or self._position):
+            return None
+        batch = Batch(self._gathered, self._position)
+        self._gathered, self._bytes, self._position = [], 0, None
         self._taken.set()
         self._taken = anyio.Event()
         return batch
 
-    async def _commit(self, batch: Sequence[Received]) -> None:
-        patience = Patience()
-        while batch:
-            outcome = await to_thread.run_sync(self._apply, batch, limiter=self._limiter)
+    async def _commit(self, batch: Batch) -> None:
+        patience = Patience("the database takes no events", "the database takes events again")
+        events, position = batch
+        while True:
+            outcome = await to_thread.run_sync(self._apply, events, position, limiter=self._limiter)
             self._settle(outcome)
-            batch = batch[outcome.settled :]
+            events = events[outcome.settled :]
             if outcome.obstacle is not None:
-                await patience.wait(outcome.obstacle, self.pending)
+                why = faults.describe(outcome.obstacle)
+                await patience.wait(f"{why} ({self.pending} are waiting)")
+            elif not events:
+                break
         patience.over()
+        if position is not None:
+            self.reached = position.sequence
+            self._tell()
 
     def _settle(self, outcome: Outcome) -> None:
         for rejection in outcome.rejections:
@@ -133,6 +173,9 @@ class Writer:
         self._counts.applied += outcome.settled - len(outcome.rejections)
         self._counts.batches += bool(outcome.settled)
         self.settled += outcome.settled
+        self._tell()
+
+    def _tell(self) -> None:
         self._progress.set()
         self._progress = anyio.Event()
 
@@ -145,32 +188,3 @@ def log_rejection(rejection: Rejection) -> None:
         shorten(str(rejection.event)),
         faults.describe(rejection.reason),
     )
-
-
-class Patience:
-    """The wait for a database that cannot take events now: longer each time, and said at times."""
-
-    def __init__(self) -> None:
-        self._since: float | None = None
-        self._said = 0.0
-        self._delay = FIRST_DELAY
-
-    async def wait(self, obstacle: Exception, pending: int) -> None:
-        """Wait before the next try."""
-        now = monotonic()
-        if self._since is None:
-            self._since = now
-        if not self._said or now - self._said >= SAID_EVERY:
-            self._said = now
-            logger.warning(
-                "the database takes no events, trying again, %d are waiting: %s",
-                pending,
-                faults.describe(obstacle),
-            )
-        await anyio.sleep(self._delay)
-        self._delay = min(2 * self._delay, LONGEST_DELAY)
-
-    def over(self) -> None:
-        """Say that the database takes events again, if it did not."""
-        if self._since is not None:
-            logger.info("the database takes events again, after %.1f s", monotonic() - self._since)

@@ -1,7 +1,8 @@
 """What was said."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 from rosey_dbsvc.database.base import Base
@@ -44,9 +45,9 @@ class Chat(Base):
             for at, username, message in lines
             if message and username.lower() != "server"
         ]
-        if kept:
-            self._execute_rows(REMEMBER, kept)
-            self.conn.execute(FORGET, (kept[-1][0] - KEPT,))
+        for run in _ascending(kept):
+            self._execute_rows(REMEMBER, run)
+            self.conn.execute(FORGET, (run[-1][0] - KEPT,))
 
     def get_recent_chat(self, limit: int = 20) -> list[dict[str, Any]]:
         """Return the last lines, oldest first, as timestamp, username and message."""
@@ -64,3 +65,11 @@ class Chat(Base):
             self._now() - minutes * 60,
             limit,
         )
+
+
+def _ascending(lines: Sequence[tuple[int, str, str]]) -> Iterator[Sequence[tuple[int, str, str]]]:
+    """Part lines where the clock was set back: a run of lines leaves what they leave one by one."""
+    breaks = [index for index, (a, b) in enumerate(pairwise(lines), 1) if b[0] < a[0]]
+    for begin, end in pairwise([0, *breaks, len(lines)]):
+        if begin < end:
+            yield lines[begin:end]

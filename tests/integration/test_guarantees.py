@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from support.bots import Bot
 from support.databases import OldBotDatabase, SpecDatabase, locked, rows
 
-from rosey_dbsvc import BotDatabase, DatabaseService, answers
+from rosey_dbsvc import BotDatabase, DatabaseService, answers, freshness
 
 ServiceOf = Callable[..., DatabaseService]
 
@@ -219,7 +219,7 @@ async def test_a_database_that_fails_is_500_without_internals(
 async def test_a_database_that_takes_no_events_now_is_500_within_bounds(
     bot: Bot, path: Path, service_of: ServiceOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answers, "PATIENCE", 0.1)
+    monkeypatch.setattr(freshness, "PATIENCE", 0.1)
     async with service_of(path) as service:
         holder = locked(path)
         await to_thread.run_sync(holder.__enter__)
@@ -230,7 +230,7 @@ async def test_a_database_that_takes_no_events_now_is_500_within_bounds(
         assert reply.headers["Nats-Service-Error-Code"] == "500"
         assert reply.headers["Nats-Service-Error"] == "the database takes no events now"
         await to_thread.run_sync(holder.__exit__, None, None, None)
-        monkeypatch.setattr(answers, "PATIENCE", 10)
+        monkeypatch.setattr(freshness, "PATIENCE", 10)
         await bot.settled()
         assert service.counts.applied == 1
 

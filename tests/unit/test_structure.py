@@ -8,9 +8,10 @@ import rosey_dbsvc
 PACKAGE = Path(rosey_dbsvc.__file__).parent
 
 ROOMS = """
-__main__ cli running embedded service serving consumer answers intake writer
-opening lock storage grouping database connection logs tables settings faults
-codec contract counts errors
+__main__ cli running embedded service serving source follower pulling stream
+consumer answers freshness events intake unless writer opening lock storage
+cursor grouping database patience connection logs tables settings faults codec
+contract counts errors
 """.split()
 
 

@@ -8,9 +8,10 @@ import anyio
 import pytest
 from anyio import CapacityLimiter, to_thread
 
-from rosey_dbsvc import writer as writing
+from rosey_dbsvc import patience
 from rosey_dbsvc.contract import UserJoined
 from rosey_dbsvc.counts import Counts
+from rosey_dbsvc.cursor import Position
 from rosey_dbsvc.errors import NotADatabase
 from rosey_dbsvc.storage import Outcome, Received, Rejection
 from rosey_dbsvc.writer import Writer
@@ -30,11 +31,13 @@ class Recorder:
 
     def __init__(self, *, held: bool = False) -> None:
         self.batches: list[list[Received]] = []
+        self.positions: list[Position | None] = []
         self.begun = threading.Semaphore(0)
         self.let_go = threading.Semaphore(0)
         self.held = held
 
-    def __call__(self, batch: Sequence[Received]) -> Outcome:
+    def __call__(self, batch: Sequence[Received], position: Position | None = None) -> Outcome:
+        self.positions.append(position)
         self.begun.release()
         if self.held:
             assert self.let_go.acquire(timeout=10)
@@ -125,11 +128,11 @@ async def test_the_end_comes_after_what_was_put() -> None:
 async def test_a_batch_the_database_cannot_take_now_is_kept_in_order(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(writing, "FIRST_DELAY", 0.001)
+    monkeypatch.setattr(patience, "FIRST_DELAY", 0.001)
     tries = 5
     taken: list[Received] = []
 
-    def apply(batch: Sequence[Received]) -> Outcome:
+    def apply(batch: Sequence[Received], _: Position | None) -> Outcome:
         nonlocal tries
         if tries := tries - 1:
             return Outcome(obstacle=LOCKED)
@@ -157,10 +160,10 @@ async def test_a_batch_the_database_cannot_take_now_is_kept_in_order(
 async def test_of_a_batch_that_commits_event_by_event_only_the_rest_is_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(writing, "FIRST_DELAY", 0.001)
+    monkeypatch.setattr(patience, "FIRST_DELAY", 0.001)
     batches: list[list[Received]] = []
 
-    def apply(batch: Sequence[Received]) -> Outcome:
+    def apply(batch: Sequence[Received], _: Position | None) -> Outcome:
         batches.append(list(batch))
         return Outcome(2, obstacle=LOCKED) if len(batches) == 1 else Outcome(len(batch))
 
@@ -175,7 +178,7 @@ async def test_of_a_batch_that_commits_event_by_event_only_the_rest_is_tried_aga
 async def test_a_rejected_event_is_one_line_and_a_count(caplog: pytest.LogCaptureFixture) -> None:
     bad = UserJoined(username="bad\nname" + "x" * 200)
 
-    def apply(batch: Sequence[Received]) -> Outcome:
+    def apply(batch: Sequence[Received], _: Position | None) -> Outcome:
         return Outcome(len(batch), [Rejection(bad, ValueError("no\nsuch"))])
 
     counts = Counts()
@@ -193,7 +196,7 @@ async def test_a_rejected_event_is_one_line_and_a_count(caplog: pytest.LogCaptur
 
 
 async def test_a_database_beyond_help_ends_the_writer() -> None:
-    def apply(_: Sequence[Received]) -> Outcome:
+    def apply(_: Sequence[Received], __: Position | None) -> Outcome:
         raise NotADatabase("gone")
 
     writer = Writer(apply, Counts())

@@ -1,0 +1,107 @@
+"""How far a database has come in a stream. The database itself keeps it, if it can."""
+
+import json
+import os
+import sqlite3
+from abc import ABC, abstractmethod
+from contextlib import closing
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from rosey_dbsvc.errors import CannotOpen
+
+MAKE: Final = """
+CREATE TABLE IF NOT EXISTS rosey_dbsvc_cursor (
+    stream TEXT PRIMARY KEY, created TEXT NOT NULL, sequence INTEGER NOT NULL,
+    stored_at INTEGER NOT NULL
+)
+"""
+READ: Final = "SELECT created, sequence, stored_at FROM rosey_dbsvc_cursor WHERE stream = ?"
+WRITE: Final = """
+INSERT INTO rosey_dbsvc_cursor VALUES (:stream, :created, :sequence, :stored_at)
+ON CONFLICT (stream) DO UPDATE SET
+    created = :created, sequence = :sequence, stored_at = :stored_at
+"""
+
+
+class Position(NamedTuple):
+    """A place in a stream: its sequence, and when the stream stored what is there."""
+
+    sequence: int
+    stored_at: int
+    """In nanoseconds of Unix time."""
+
+
+BEGINNING: Final = Position(0, 0)
+
+
+class Cursor(ABC):
+    """The position in one stream. It moves on the writer's side, in its thread."""
+
+    exact: bool
+    """Whether it is committed together with the events that it has passed."""
+
+    def __init__(self, stream: str) -> None:
+        self.stream = stream
+        self.created = ""
+        """When the stream was made: another of the same name is another stream. Empty: none yet."""
+        self.position = BEGINNING
+
+    def begin(self, created: str) -> None:
+        """Be at the beginning of the stream that was made then."""
+        self.created, self.position = created, BEGINNING
+
+    def move(self, position: Position) -> None:
+        """Write the position down, as the events before it are. Raises OSError or sqlite3.Error."""
+        self._write(position)
+        self.position = position
+
+    @abstractmethod
+    def _write(self, position: Position) -> None: ...
+
+
+class TableCursor(Cursor):
+    """A row in the database, written in the transaction of the events that it has passed."""
+
+    exact = True
+
+    def __init__(self, conn: sqlite3.Connection, stream: str) -> None:
+        super().__init__(stream)
+        self._conn = conn
+        with closing(conn.cursor()) as cursor:
+            cursor.row_factory = None  # the connection's may make anything of a row
+            cursor.execute(MAKE)
+            if row := cursor.execute(READ, (stream,)).fetchone():
+                self.created, self.position = row[0], Position(*row[1:])
+        conn.commit()
+
+    def _write(self, position: Position) -> None:
+        identity = {"stream": self.stream, "created": self.created}
+        self._conn.execute(WRITE, identity | position._asdict())
+
+
+class FileCursor(Cursor):
+    """A file beside a database that keeps none: it follows the events a moment later."""
+
+    exact = False
+
+    def __init__(self, path: str, stream: str) -> None:
+        """Raise CannotOpen if the file is there and is not a cursor."""
+        super().__init__(stream)
+        self._path = Path(path)
+        try:
+            kept = json.loads(self._path.read_text(encoding="utf-8"))[stream]
+            self.created, self.position = kept["created"], Position(**kept["position"])
+        except (FileNotFoundError, KeyError):
+            pass
+        except (OSError, ValueError, TypeError) as error:
+            raise CannotOpen(f"{path} is not a cursor that can be read: {error}") from None
+
+    def _write(self, position: Position) -> None:
+        kept = {self.stream: {"created": self.created, "position": position._asdict()}}
+        fresh = self._path.with_name(f"{self._path.name}.new")
+        with fresh.open("w", encoding="utf-8") as file:
+            json.dump(kept, file)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self._path)

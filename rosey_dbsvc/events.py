@@ -1,0 +1,44 @@
+"""Events, from a message to the writer."""
+
+import logging
+
+from nats.aio.msg import Msg
+
+from rosey_dbsvc.codec import decode, shorten
+from rosey_dbsvc.contract import EVENTS
+from rosey_dbsvc.counts import Counts
+from rosey_dbsvc.cursor import Position
+from rosey_dbsvc.errors import InvalidPayload
+from rosey_dbsvc.storage import Received
+from rosey_dbsvc.writer import Writer
+
+logger = logging.getLogger(__name__)
+
+
+class Events:
+    """Decodes events, and gives the valid ones to the writer in the order they come."""
+
+    def __init__(self, prefix: str, writer: Writer, counts: Counts) -> None:
+        self._operations = {f"{prefix}.{operation.name}": operation for operation in EVENTS}
+        self._writer = writer
+        self._counts = counts
+
+    def __contains__(self, msg: Msg) -> bool:
+        return msg.subject in self._operations
+
+    async def take(self, msg: Msg, at: float, position: Position | None = None) -> None:
+        """Take an event that came at a time, or what is at a position in a stream."""
+        try:
+            event = decode(self._operations[msg.subject], msg.data)
+        except InvalidPayload as error:
+            logger.warning("rejected %s: %s", msg.subject, error)
+            self._counts.rejected += 1
+            self._skip(position)
+        else:
+            if remark := event.remark():
+                logger.info("%s", shorten(remark))
+            await self._writer.put(Received(event, at, len(msg.data), position))
+
+    def _skip(self, position: Position | None) -> None:
+        if position is not None:
+            self._writer.skip(position)

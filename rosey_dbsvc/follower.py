@@ -1,0 +1,146 @@
+"""Reads on in a stream from where the database is, for as long as it is let."""
+
+import logging
+from datetime import UTC, datetime
+from typing import Final
+
+import anyio
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from rosey_dbsvc.cursor import BEGINNING, Cursor, Position
+from rosey_dbsvc.errors import NoJetStream
+from rosey_dbsvc.events import Events
+from rosey_dbsvc.patience import Patience
+from rosey_dbsvc.pulling import NANOSECONDS, Interrupted, pulled
+from rosey_dbsvc.stream import State, Stream, Unavailable
+from rosey_dbsvc.writer import Writer
+
+logger = logging.getLogger(__name__)
+
+AWAY: Final = (Interrupted, Unavailable, NoJetStream)
+"""What passes. The database knows where to read on."""
+
+
+class Follower:
+    """Takes the events of a stream, each once and in order, whatever becomes of the consumer.
+
+    It may be cancelled at any time: what is not in the database is still in the stream.
+    """
+
+    def __init__(
+        self, nc: Client, stream: Stream, cursor: Cursor, writer: Writer, events: Events
+    ) -> None:
+        self.begun = anyio.Event()
+        """When it is known how far there is to go."""
+        self.target = 0
+        """The last sequence of the stream when that was known."""
+        self._nc = nc
+        self._stream = stream
+        self._cursor = cursor
+        self._writer = writer
+        self._events = events
+        self._taken = cursor.position
+        self._created = ""
+        self._since = ""
+        self._patience = Patience(
+            f"the stream {stream.name} cannot be read", f"the stream {stream.name} is read again"
+        )
+
+    async def run(self) -> None:
+        """Read on until cancelled. Raises StreamDiffers or StreamRefused."""
+        while True:
+            try:
+                await self._begin(await self._stream.state())
+                await self._read()
+            except AWAY as error:
+                await self._patience.wait(str(error))
+
+    async def _begin(self, state: State) -> None:
+        """See what is in the stream: the one that the cursor is in, from where on, and how far."""
+        if state.created != self._created:
+            await self._be_in(state)
+        if self._taken.sequence < state.first - 1:
+            self._pass_over(state.first - 1)
+        if not self.begun.is_set():
+            self.target = state.last
+            self._say_begun()
+            self.begun.set()
+
+    async def _be_in(self, state: State) -> None:
+        known = self._cursor.created
+        if known and known != state.created:
+            logger.warning(
+                "the stream %s was made anew: reading it from its beginning", self._stream.name
+            )
+        if known != state.created:
+            await self._writer.begin(0)
+            self._cursor.begin(state.created)
+            self._taken = BEGINNING
+        elif not self._created:
+            await self._writer.begin(self._taken.sequence)
+        self._created = state.created
+
+    def _say_begun(self) -> None:
+        logger.info(
+            "reading on in the stream %s from %d, %d events behind",
+            self._stream.name,
+            self._taken.sequence + 1,
+            max(0, self.target - self._taken.sequence),
+        )
+
+    def _pass_over(self, last: int) -> None:
+        """Say that events are in the stream no more that the database has not seen."""
+        missing = last - self._taken.sequence
+        if self._taken == BEGINNING:
+            logger.warning(
+                "the stream %s begins at %d: what came before is not in this database",
+                self._stream.name,
+                last + 1,
+            )
+        else:
+            logger.error(
+                "%d events of the stream %s expired unseen: they are lost",
+                missing,
+                self._stream.name,
+            )
+        self._taken = Position(last, self._taken.stored_at)
+        self._writer.skip(self._taken)
+
+    async def _read(self) -> None:
+        # The last one again: if it is another by now, the stream has lost its end in between.
+        subject = await self._stream.consume(max(1, self._taken.sequence), self._since)
+        async with pulled(self._nc, subject) as pull:
+            async for found in pull.messages():
+                self._patience.over()
+                if found is not None:
+                    await self._take(*found)
+
+    async def _take(self, position: Position, msg: Msg) -> None:
+        if position.sequence <= self._taken.sequence and not self._since:
+            self._see_again(position)
+            return
+        if position.sequence > self._taken.sequence + 1 and not self._since:
+            self._pass_over(position.sequence - 1)
+        self._taken, self._since = position, ""
+        if msg in self._events:
+            await self._events.take(msg, position.stored_at / NANOSECONDS, position)
+        else:
+            self._writer.skip(position)
+
+    def _see_again(self, position: Position) -> None:
+        """Let go what the database has; raise Interrupted if it is what came later in its place."""
+        if position.stored_at <= self._taken.stored_at:
+            return
+        logger.error(
+            "the stream %s has lost its end, which this database has: "
+            "reading what it stored after that",
+            self._stream.name,
+        )
+        self._since = _rfc3339(self._taken.stored_at + 1)
+        raise Interrupted("the stream has lost its end")
+
+
+def _rfc3339(nanoseconds: int) -> str:
+    seconds, rest = divmod(nanoseconds, NANOSECONDS)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"

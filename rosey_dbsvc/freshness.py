@@ -1,0 +1,120 @@
+"""What a query waits for, so that it sees what was published before it."""
+
+import json
+import re
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, Protocol
+
+import anyio
+from nats.aio.client import Client
+
+from rosey_dbsvc.connection import GONE
+from rosey_dbsvc.contract import MessageLog
+from rosey_dbsvc.counts import Counts
+from rosey_dbsvc.errors import DatabaseFailed
+from rosey_dbsvc.writer import Writer
+
+PATIENCE: Final = 5.0
+"""How long a query waits for the events before it to be committed, in seconds."""
+
+MOST_BEHIND: Final = 1.0
+"""How long it waits for the database to come up with the stream, in seconds."""
+AGAIN: Final = 0.1
+"""After how many seconds a stream without an answer is asked again."""
+
+STALE: Final = "Rosey-Stale"
+UNKNOWN: Final = "unknown"
+
+QUESTION: Final = b'{"username": "rosey-dbsvc", "message": ""}'
+NEVER: Final = str(2**63 - 1)
+ANSWER: Final = re.compile(r"wrong last sequence: (\d+)")
+
+Headers = dict[str, str]
+Wait = Callable[[], Awaitable[Headers | None]]
+
+
+class Freshness(Protocol):
+    """How queries get to see the events before them."""
+
+    def from_now(self) -> Wait:
+        """Return what a query that comes now has to wait for.
+
+        That gives headers for its reply, if there is something to say. It may raise DatabaseFailed.
+        """
+
+
+class Delivered:
+    """Lets queries wait until the events that were delivered before them are committed."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    def from_now(self) -> Wait:
+        """Return the wait for the events that the writer has by now."""
+        return partial(self._wait, self._writer.ticket)
+
+    async def _wait(self, ticket: int) -> None:
+        if self._writer.settled >= ticket:
+            return
+        with anyio.move_on_after(PATIENCE):
+            await self._writer.wait_settled(ticket)
+        if self._writer.settled < ticket:
+            raise DatabaseFailed("the database takes no events now")
+
+
+class Horizon:
+    """Lets queries wait until the database has what the stream had when they came.
+
+    The stream is asked in the way that events come: with a message that waits in line behind all
+    that was published before, and is then refused, since it expects a last sequence that no stream
+    has. (A request for STREAM.INFO overtakes them.) To others who listen to events it is a line of
+    chat without text, which this contract ignores.
+    """
+
+    def __init__(
+        self, nc: Client, prefix: str, stream: str, writer: Writer, counts: Counts
+    ) -> None:
+        self._nc = nc
+        self._subject = f"{prefix}.{MessageLog.name}"
+        self._headers = {"Nats-Expected-Stream": stream, "Nats-Expected-Last-Sequence": NEVER}
+        self._writer = writer
+        self._counts = counts
+        self._asking = anyio.Lock()
+        self._asked = 0
+        self._last: int | None = None
+
+    def from_now(self) -> Wait:
+        """Return the wait for the stream; it gives a header when it has been long enough."""
+        return self._wait
+
+    async def _wait(self) -> Headers | None:
+        last: int | None = None
+        with anyio.move_on_after(MOST_BEHIND):
+            last = await self._ask()
+            await self._writer.wait_reached(last)
+        if last is not None and self._writer.reached >= last:
+            return None
+        self._counts.stale += 1
+        return {STALE: UNKNOWN if last is None else str(last - self._writer.reached)}
+
+    async def _ask(self) -> int:
+        """Return the stream's last sequence. One question does for all who came before it."""
+        before = self._asked
+        async with self._asking:
+            while self._asked == before or self._last is None:
+                self._asked, self._last = self._asked + 1, None
+                self._last = await self._question()
+                if self._last is None:
+                    await anyio.sleep(AGAIN)
+            return self._last
+
+    async def _question(self) -> int | None:
+        try:
+            reply = await self._nc.request(
+                self._subject, QUESTION, timeout=MOST_BEHIND, headers=self._headers
+            )
+            found = ANSWER.search(json.loads(reply.data)["error"]["description"])
+        except (*GONE, ValueError, TypeError, LookupError):
+            return None
+        return int(found[1]) if found else None

@@ -1,0 +1,434 @@
+"""Durable mode: what the stream has is in the database, once and in order."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import nats
+import pytest
+from anyio import to_thread
+from nats.aio.client import Client
+from nats.js.api import RetentionPolicy, StreamConfig
+from support.bots import Bot
+from support.databases import OldBotDatabase, SpecDatabase, locked, rows
+from support.log import contents, info, numbers, publish
+from support.servers import NatsServer, nats_server
+
+from rosey_dbsvc import BotDatabase, DatabaseService, Durable, errors
+from rosey_dbsvc.contract import EVENTS
+
+ServiceOf = Callable[..., DatabaseService]
+
+
+@pytest.fixture(scope="session")
+def stream_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    with nats_server("-js", "-sd", str(tmp_path_factory.mktemp("jetstream"))) as server:
+        yield server
+
+
+@pytest.fixture
+async def nc(stream_server: NatsServer) -> AsyncIterator[Client]:
+    client = await nats.connect(stream_server.url)
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+def stream(prefix: str) -> str:
+    return prefix.replace(".", "_")
+
+
+@pytest.fixture
+def service_of(stream_server: NatsServer, prefix: str, stream: str) -> ServiceOf:
+    def make(database: object, **options: Any) -> DatabaseService:
+        durable = {name: options.pop(name) for name in list(options) if name in FIELDS}
+        return DatabaseService(
+            stream_server.url,
+            database,
+            prefix=prefix,
+            durable=Durable(**{"stream": stream, **durable}),
+            **options,
+        )
+
+    return make
+
+
+FIELDS = Durable.__struct_fields__
+
+
+@pytest.fixture
+def bot(nc: Client, prefix: str) -> Bot:
+    return Bot(nc, prefix)
+
+
+async def read(path: Path) -> list[int]:
+    return await to_thread.run_sync(numbers, path)
+
+
+async def test_the_stream_is_made_with_the_seven_events_and_never_the_queries(
+    nc: Client, path: Path, prefix: str, stream: str, service_of: ServiceOf
+) -> None:
+    async with service_of(path, max_age=3600, max_bytes=10_000_000):
+        config = (await info(nc, stream)).config
+    assert sorted(config.subjects or []) == sorted(f"{prefix}.{event.name}" for event in EVENTS)
+    assert len(config.subjects or []) == 7
+    assert config.retention == RetentionPolicy.LIMITS
+    assert (config.storage, config.discard, config.num_replicas) == ("file", "old", 1)
+    assert (config.max_age, config.max_bytes) == (3600, 10_000_000)
+
+
+async def test_what_is_published_while_the_service_is_down_is_there_when_it_is_up(
+    nc: Client, path: Path, prefix: str, service_of: ServiceOf
+) -> None:
+    async with service_of(path):
+        await publish(nc, prefix, range(100))
+    await publish(nc, prefix, range(100, 300))
+    async with service_of(path) as service:
+        await publish(nc, prefix, range(300, 400))
+        assert await Bot(nc, prefix).ask("stats.recent_chat.get", limit=1)
+        assert service.counts.applied == 300
+    assert await read(path) == list(range(400))
+
+
+async def test_a_query_sees_every_event_published_before_it(
+    bot: Bot, path: Path, service_of: ServiceOf
+) -> None:
+    number = 0
+    async with service_of(path) as service:
+        for size in [1] * 100 + [10] * 20 + [100] * 10 + [5000] * 3:
+            for _ in range(size):
+                number += 1
+                payload = b'{"username": "alice", "message": "%d"}' % number
+                await bot.nc.publish(f"{bot.prefix}.message.log", payload)
+            (last,) = await bot.ask("stats.recent_chat.get", limit=1)
+            assert last["message"] == str(number)
+        assert service.counts.stale == 0
+
+
+async def test_the_question_to_the_stream_leaves_nothing_in_it(
+    bot: Bot, path: Path, stream: str, service_of: ServiceOf
+) -> None:
+    async with service_of(path) as service:
+        await bot.tell("user.joined", username="alice")
+        async with anyio.create_task_group() as tasks:
+            for _ in range(50):
+                tasks.start_soon(bot.settled)
+        assert service.counts.answered == 50
+        assert (await info(bot.nc, stream)).state.last_seq == 1
+
+
+async def test_a_query_that_the_database_cannot_follow_is_answered_and_says_how_far_it_is_behind(
+    bot: Bot, path: Path, service_of: ServiceOf
+) -> None:
+    async with service_of(path) as service:
+        await bot.tell("message.log", username="alice", message="before")
+        await bot.settled()
+        with locked(path):
+            for _ in range(3):
+                await bot.tell("message.log", username="alice", message="behind")
+            reply = await bot.request("stats.recent_chat.get")
+        assert reply.headers == {"Rosey-Stale": "3"}
+        assert [row["message"] for row in json.loads(reply.data)] == ["before"]
+        assert service.counts.stale == 1
+        await bot.settled()
+        assert len(await bot.ask("stats.recent_chat.get")) == 4
+
+
+async def test_now_is_when_the_stream_stored_the_event(
+    nc: Client, path: Path, prefix: str, stream: str, service_of: ServiceOf
+) -> None:
+    async with service_of(path):
+        pass
+    await Bot(nc, prefix).tell("user.joined", username="alice")
+    await Bot(nc, prefix).told()
+    stored = (await nc.jetstream().get_msg(stream, 1)).time
+    await anyio.sleep(1.1)
+    async with service_of(path):
+        pass
+    seen = await rows(path, "SELECT first_seen, last_seen, current_session_start FROM user_stats")
+    assert stored is not None
+    assert seen == [(int(stored.timestamp()),) * 3]
+
+
+async def test_a_stop_ends_no_session(bot: Bot, path: Path, service_of: ServiceOf) -> None:
+    async with service_of(path):
+        await bot.tell("user.joined", username="alice")
+        await bot.settled()
+    assert await rows(path, "SELECT current_session_start > 0 FROM user_stats") == [(1,)]
+
+
+async def everything(bot: Bot, count: int) -> None:
+    """Tell of all that can happen, what is not valid included."""
+    for number in range(count):
+        user = f"user{number % 50}"
+        await bot.tell("user.joined", username=user)
+        await bot.tell("message.log", username=user, message=f"line {number}")
+        await bot.tell("stats.user_count", chat_count=number, connected_count=number + 1)
+        await bot.tell("stats.high_water", chat_count=number, connected_count=number + 1)
+        await bot.tell("status.update", status_data={"current_media_title": f"film {number}"})
+        await bot.tell("messages.outbound.mark_sent", message_id=number + 1)
+        await bot.tell("user.left", username="" if number % 7 == 0 else user)
+    await bot.told()
+
+
+async def test_two_services_on_a_stream_and_a_third_made_later_have_equal_tables(
+    bot: Bot, tmp_path: Path, service_of: ServiceOf
+) -> None:
+    paths = [tmp_path / f"{number}.db" for number in range(3)]
+    async with service_of(paths[0]) as one, service_of(paths[1]) as other:
+        await everything(bot, 300)
+        async with service_of(paths[2]):
+            pass
+        for _ in range(20):
+            assert await bot.ask("stats.recent_chat.get", limit=1)
+        assert one.counts.answered + other.counts.answered == 20
+    first, second, third = [await to_thread.run_sync(contents, path) for path in paths]
+    assert first["recent_chat"]
+    assert first == second == third
+
+
+async def test_an_adopted_database_with_a_connection_keeps_the_cursor_in_it(
+    nc: Client, path: Path, prefix: str, service_of: ServiceOf
+) -> None:
+    for part in range(3):
+        async with service_of(path, factory=OldBotDatabase) as service:
+            await publish(nc, prefix, range(part * 50, part * 50 + 50))
+            await Bot(nc, prefix).settled()
+            assert service.counts.applied == 50
+    said = await rows(path, "SELECT what FROM log ORDER BY id")
+    assert [what.split()[-1] for (what,) in said] == [str(number) for number in range(150)]
+    assert await rows(path, "SELECT sequence FROM rosey_dbsvc_cursor") == [(150,)]
+
+
+async def test_a_database_without_a_connection_keeps_it_in_a_file_and_the_log_says_what_that_means(
+    nc: Client,
+    tmp_path: Path,
+    prefix: str,
+    service_of: ServiceOf,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    database = SpecDatabase()
+    for part in range(2):
+        async with service_of(database, cursor_file=str(tmp_path / "cursor")):
+            await publish(nc, prefix, range(part * 10, part * 10 + 10))
+            await Bot(nc, prefix).settled()
+    assert [call[2] for call in database.calls] == [str(number) for number in range(20)]
+    assert caplog.messages.count("after a crash, the last events may be applied twice") == 2
+
+
+async def test_a_database_without_a_connection_or_a_file_for_the_cursor_is_refused(
+    service_of: ServiceOf,
+) -> None:
+    with pytest.raises(errors.NotAdoptable, match="cursor_file"):
+        await service_of(SpecDatabase()).serve()
+
+
+async def test_a_stream_with_other_settings_is_refused_naming_each_and_changed_only_if_told_to(
+    nc: Client, path: Path, prefix: str, stream: str, service_of: ServiceOf
+) -> None:
+    await nc.jetstream().add_stream(
+        StreamConfig(name=stream, subjects=[f"{prefix}.user.joined"], max_age=60, max_msgs=1000)
+    )
+    with pytest.raises(errors.StreamDiffers) as refused:
+        await service_of(path).serve()
+    assert re.search(
+        rf"the stream {stream} is there with other settings: "
+        rf"subjects {prefix}.user.joined instead of \S.*, max age 1m instead of 7d; ",
+        str(refused.value),
+    )
+    assert (await info(nc, stream)).config.max_age == 60
+    async with service_of(path, update=True):
+        pass
+    config = (await info(nc, stream)).config
+    assert (config.max_age, config.max_msgs, len(config.subjects or [])) == (7 * 86400, 1000, 7)
+    async with service_of(path):
+        pass
+
+
+async def test_a_stream_that_cannot_be_changed_or_made_is_one_line(
+    nc: Client, path: Path, prefix: str, stream: str, service_of: ServiceOf
+) -> None:
+    with pytest.raises(errors.StreamRefused, match="replicas > 1 not supported in non-clustered"):
+        await service_of(path, replicas=3).serve()
+    await nc.jetstream().add_stream(name=f"{stream}_other", subjects=[f"{prefix}.user.*"])
+    with pytest.raises(errors.StreamRefused, match="subjects overlap with an existing stream"):
+        await service_of(path).serve()
+
+
+async def test_a_server_without_jetstream_is_refused_saying_how_to_switch_it_on(
+    server: NatsServer, path: Path, prefix: str
+) -> None:
+    with pytest.raises(errors.NoJetStream, match="nats-server -js"):
+        await DatabaseService(server.url, path, prefix=prefix, durable=Durable()).serve()
+
+
+async def test_a_stream_that_was_made_anew_is_read_from_its_beginning(
+    nc: Client,
+    path: Path,
+    prefix: str,
+    stream: str,
+    service_of: ServiceOf,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with service_of(path):
+        await publish(nc, prefix, range(100))
+        await Bot(nc, prefix).settled()
+    await nc.jetstream().delete_stream(stream)
+    async with service_of(path):
+        await publish(nc, prefix, range(1000, 1010))
+        await Bot(nc, prefix).settled()
+        assert f"the stream {stream} was made anew: reading it from its beginning" in (
+            caplog.messages
+        )
+        # And while the service runs, which makes it again itself.
+        await nc.jetstream().delete_stream(stream)
+        with anyio.fail_after(20):
+            while not await found(nc, stream):
+                await anyio.sleep(0.01)
+        await publish(nc, prefix, range(2000, 2010))
+        await Bot(nc, prefix).settled()
+    assert await read(path) == [*range(100), *range(1000, 1010), *range(2000, 2010)]
+
+
+async def found(nc: Client, stream: str) -> bool:
+    try:
+        return bool(await info(nc, stream))
+    except nats.js.errors.NotFoundError:
+        return False
+
+
+async def test_events_that_expired_unseen_are_an_error_that_says_how_many(
+    nc: Client,
+    path: Path,
+    prefix: str,
+    stream: str,
+    service_of: ServiceOf,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with service_of(path):
+        await publish(nc, prefix, range(10))
+        await Bot(nc, prefix).settled()
+    await publish(nc, prefix, range(10, 60))
+    await nc.jetstream().purge_stream(stream, keep=13)
+    async with service_of(path):
+        await publish(nc, prefix, range(60, 70))
+        await Bot(nc, prefix).settled()
+    lines = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    assert lines == [f"37 events of the stream {stream} expired unseen: they are lost"]
+    assert await read(path) == [*range(10), *range(47, 70)]
+    await nc.jetstream().purge_stream(stream)
+    caplog.clear()
+    async with service_of(path):
+        await publish(nc, prefix, range(70, 80))
+        await nc.jetstream().purge_stream(stream)
+        await Bot(nc, prefix).settled()
+    assert not [each for each in caplog.records if each.levelname == "ERROR"]
+
+
+async def test_a_new_file_says_what_the_stream_has_no_more(
+    nc: Client,
+    tmp_path: Path,
+    prefix: str,
+    stream: str,
+    service_of: ServiceOf,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with service_of(tmp_path / "old.db"):
+        await publish(nc, prefix, range(10))
+    await nc.jetstream().purge_stream(stream, keep=4)
+    async with service_of(tmp_path / "new.db"):
+        await Bot(nc, prefix).settled()
+    assert f"the stream {stream} begins at 7: what came before is not in this database" in (
+        caplog.messages
+    )
+    assert await read(tmp_path / "new.db") == [6, 7, 8, 9]
+
+
+async def test_what_is_not_valid_is_passed_over_once_and_for_good(
+    bot: Bot, path: Path, service_of: ServiceOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with service_of(path) as service:
+        await bot.tell("user.joined", username="alice")
+        await bot.tell("user.joined", username="")
+        await bot.settled()
+        assert (service.counts.applied, service.counts.rejected) == (1, 1)
+    caplog.clear()
+    async with service_of(path) as service:
+        await bot.settled()
+        assert service.counts.rejected == 0
+    assert await rows(path, "SELECT sequence FROM rosey_dbsvc_cursor") == [(2,)]
+
+
+async def test_a_header_of_a_strangers_is_no_sign_of_the_server(
+    bot: Bot, path: Path, service_of: ServiceOf
+) -> None:
+    async with service_of(path):
+        await bot.nc.publish(
+            f"{bot.prefix}.message.log",
+            b'{"username": "mallory", "message": "hi"}',
+            headers={"Status": "409", "Description": "Consumer Deleted", "Nats-Last-Consumer": "9"},
+        )
+        await bot.tell("message.log", username="alice", message="hello")
+        said = await bot.ask("stats.recent_chat.get")
+    assert [row["username"] for row in said] == ["mallory", "alice"]
+
+
+async def test_a_consumer_that_is_taken_away_is_made_again_where_it_was(
+    nc: Client, path: Path, prefix: str, stream: str, service_of: ServiceOf
+) -> None:
+    async with service_of(path) as service:
+        for part in range(10):
+            await publish(nc, prefix, range(part * 100, part * 100 + 50), acked=False)
+            for consumer in await nc.jetstream().consumers_info(stream):
+                await nc.jetstream().delete_consumer(stream, consumer.name)
+            await publish(nc, prefix, range(part * 100 + 50, part * 100 + 100), acked=False)
+        with anyio.fail_after(20):
+            while service.counts.applied < 1000:
+                await anyio.sleep(0.01)
+    assert await read(path) == list(range(1000))
+
+
+async def test_a_database_that_takes_nothing_for_a_while_loses_nothing(
+    nc: Client, path: Path, prefix: str, service_of: ServiceOf
+) -> None:
+    async with service_of(path):
+        with locked(path):
+            await publish(nc, prefix, range(500))
+        await Bot(nc, prefix).settled()
+    assert await read(path) == list(range(500))
+
+
+async def test_a_poison_event_among_many_moves_the_cursor_past_itself(
+    bot: Bot, path: Path, service_of: ServiceOf
+) -> None:
+    class Poisoned(BotDatabase):
+        def user_joined(self, username: str) -> None:
+            if username == "poison":
+                raise RuntimeError("not that one")
+            super().user_joined(username)
+
+    for _ in range(2):
+        async with service_of(path, factory=Poisoned) as service:
+            for name in ("alice", "poison", "bob"):
+                await bot.tell("user.joined", username=name)
+            await bot.settled()
+            assert (service.counts.applied, service.counts.rejected) == (2, 1)
+    assert await rows(path, "SELECT sequence FROM rosey_dbsvc_cursor") == [(6,)]
+
+
+async def test_an_abort_loses_nothing_and_counts_nothing_as_lost(
+    nc: Client, path: Path, prefix: str, service_of: ServiceOf
+) -> None:
+    service = service_of(path)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(service.serve)
+        with locked(path):
+            await publish(nc, prefix, range(100))
+            service.abort()
+    assert service.counts.abandoned == 0
+    async with service_of(path):
+        await Bot(nc, prefix).settled()
+    assert await read(path) == list(range(100))

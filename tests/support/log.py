@@ -1,0 +1,48 @@
+"""A stream, as those see it who publish to it or look into it."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from nats.aio.client import Client
+from nats.errors import Error
+from nats.js.api import StreamInfo
+
+from support.databases import select
+
+NUMBERS = "SELECT CAST(message AS INTEGER) FROM recent_chat ORDER BY id"
+
+TABLES = (
+    "user_stats user_actions channel_stats user_count_history recent_chat current_status "
+    "outbound_messages api_tokens rosey_dbsvc_cursor sqlite_sequence"
+).split()
+
+
+async def publish(nc: Client, prefix: str, numbers: range, *, acked: bool = True) -> None:
+    """Publish a line of chat a number; with the stream's word, each until it has it."""
+    js = nc.jetstream(timeout=2)
+    for number in numbers:
+        payload = json.dumps({"username": f"u{number % 7}", "message": str(number)}).encode()
+        subject = f"{prefix}.message.log"
+        if not acked:
+            await nc.publish(subject, payload)
+            continue
+        while True:
+            with suppress(Error, OSError):
+                await js.publish(subject, payload, headers={"Nats-Msg-Id": f"{prefix}{number}"})
+                break
+
+
+async def info(nc: Client, stream: str) -> StreamInfo:
+    return await nc.jetstream().stream_info(stream)
+
+
+def numbers(path: Path) -> list[int]:
+    """Return what was said, in the order of the file."""
+    return [number for (number,) in select(path, NUMBERS)]
+
+
+def contents(path: Path) -> dict[str, list[Any]]:
+    """Return every row of every table, in the order of the file."""
+    return {table: select(path, f"SELECT rowid, * FROM {table} ORDER BY rowid") for table in TABLES}
