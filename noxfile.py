@@ -2,7 +2,7 @@
 
 import nox
 
-nox.options.sessions = ["tests", "lint", "types"]
+nox.options.sessions = ["tests", "tests-cluster", "lint", "types"]
 nox.options.error_on_missing_interpreters = True
 
 PROJECT = nox.project.load_toml("pyproject.toml")
@@ -17,6 +17,12 @@ def group(name: str) -> list[str]:
 def tests(session: nox.Session) -> None:
     session.install("-e", ".[embedded]", *group("tests"))
     session.run("pytest", *session.posargs)
+
+
+@nox.session(name="tests-cluster")
+def tests_cluster(session: nox.Session) -> None:
+    session.install("-e", ".[embedded]", *group("tests"))
+    session.run("pytest", "-m", "kills or cluster", *session.posargs)
 
 
 @nox.session

@@ -15,6 +15,7 @@ from rosey_dbsvc.settings import (
     DEFAULT_PREFIX,
     DEFAULT_STOP_TIMEOUT,
     DEFAULT_STREAM,
+    LOCAL_SERVER,
     Durable,
     LogFormat,
     LogLevel,
@@ -221,6 +222,34 @@ def run(  # noqa: PLR0913, PLR0917  a parameter a flag
         durable=wanted if durable else None,
     )
     sys.exit(run(settings))
+
+
+@app.command()
+def replay(
+    db_path: Annotated[str, typer.Option(help="The new SQLite file.")],
+    nats_url: NatsUrl = None,
+    prefix: Prefix = DEFAULT_PREFIX,
+    database: Database = "",
+    stream: StreamName = DEFAULT_STREAM,
+) -> None:
+    """Make a new file from what a stream has; the tables become those of any other such file.
+
+    Broken off, it goes on where it was when it is called again.
+    """
+    from rosey_dbsvc import logs, progress
+    from rosey_dbsvc.replaying import replay
+
+    logs.configure("warning", "text")
+    settings = Settings(
+        nats_urls=tuple(map(check_url, split_urls(nats_url or [LOCAL_SERVER]))),
+        db_path=db_path,
+        prefix=prefix,
+        database=database,
+        durable=Durable(stream=stream),
+    )
+    with progress.bar(f"replaying {stream}") as report:
+        counts = replay(settings, report)
+    typer.echo(f"{counts.applied} events of the stream {stream} applied to {db_path}")
 
 
 def split_urls(given: list[str]) -> list[str]:

@@ -41,9 +41,9 @@ class Consumer:
                     await self._answers.refuse(msg.reply, ShuttingDown())
 
     async def _take(self, msg: Msg) -> None:
-        if msg in self._events:
-            await self._events.take(msg, time.time())
-        elif msg.reply and msg.subject in self._queries:
+        if await self._events.take(msg, time.time()):
+            return
+        if msg.reply and msg.subject in self._queries:
             await self._start(msg)
         else:
             logger.debug("left alone: %s", msg.subject)

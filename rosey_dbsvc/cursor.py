@@ -6,7 +6,10 @@ import sqlite3
 from abc import ABC, abstractmethod
 from contextlib import closing
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from rosey_dbsvc.errors import CannotOpen
 
@@ -24,7 +27,7 @@ ON CONFLICT (stream) DO UPDATE SET
 """
 
 
-class Position(NamedTuple):
+class Position(Struct, frozen=True, gc=False):
     """A place in a stream: its sequence, and when the stream stored what is there."""
 
     sequence: int
@@ -77,7 +80,7 @@ class TableCursor(Cursor):
 
     def _write(self, position: Position) -> None:
         identity = {"stream": self.stream, "created": self.created}
-        self._conn.execute(WRITE, identity | position._asdict())
+        self._conn.execute(WRITE, identity | asdict(position))
 
 
 class FileCursor(Cursor):
@@ -98,7 +101,7 @@ class FileCursor(Cursor):
             raise CannotOpen(f"{path} is not a cursor that can be read: {error}") from None
 
     def _write(self, position: Position) -> None:
-        kept = {self.stream: {"created": self.created, "position": position._asdict()}}
+        kept = {self.stream: {"created": self.created, "position": asdict(position)}}
         fresh = self._path.with_name(f"{self._path.name}.new")
         with fresh.open("w", encoding="utf-8") as file:
             json.dump(kept, file)

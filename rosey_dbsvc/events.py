@@ -23,22 +23,23 @@ class Events:
         self._writer = writer
         self._counts = counts
 
-    def __contains__(self, msg: Msg) -> bool:
-        return msg.subject in self._operations
+    async def take(self, msg: Msg, at: float, position: Position | None = None) -> bool:
+        """Take an event that came at a time, or what is at a position in a stream.
 
-    async def take(self, msg: Msg, at: float, position: Position | None = None) -> None:
-        """Take an event that came at a time, or what is at a position in a stream."""
+        Return whether it was an event at all.
+        """
+        operation = self._operations.get(msg.subject)
+        if operation is None:
+            return False
         try:
-            event = decode(self._operations[msg.subject], msg.data)
+            event = decode(operation, msg.data)
         except InvalidPayload as error:
             logger.warning("rejected %s: %s", msg.subject, error)
             self._counts.rejected += 1
-            self._skip(position)
+            if position is not None:
+                self._writer.skip(position)
         else:
             if remark := event.remark():
                 logger.info("%s", shorten(remark))
             await self._writer.put(Received(event, at, len(msg.data), position))
-
-    def _skip(self, position: Position | None) -> None:
-        if position is not None:
-            self._writer.skip(position)
+        return True

@@ -117,15 +117,13 @@ class Follower:
                     await self._take(*found)
 
     async def _take(self, position: Position, msg: Msg) -> None:
-        if position.sequence <= self._taken.sequence and not self._since:
-            self._see_again(position)
-            return
-        if position.sequence > self._taken.sequence + 1 and not self._since:
+        if position.sequence != self._taken.sequence + 1 and not self._since:
+            if position.sequence <= self._taken.sequence:
+                self._see_again(position)
+                return
             self._pass_over(position.sequence - 1)
         self._taken, self._since = position, ""
-        if msg in self._events:
-            await self._events.take(msg, position.stored_at / NANOSECONDS, position)
-        else:
+        if not await self._events.take(msg, position.stored_at / NANOSECONDS, position):
             self._writer.skip(position)
 
     def _see_again(self, position: Position) -> None:

@@ -22,9 +22,10 @@ from rosey_dbsvc.cursor import Position
 from rosey_dbsvc.errors import DbsvcError
 from rosey_dbsvc.intake import take
 
-MOST: Final = 5000
+MOST: Final = 20_000
 """How many messages are asked for at a time. The server sends no more before the next request."""
 MOST_BYTES: Final = 16 * 1024 * 1024
+"""And no more bytes than that, or than two messages may have."""
 EXPIRES: Final = 30.0
 """How long the server waits for so many, in seconds."""
 HEARTBEAT: Final = 1.0
@@ -36,13 +37,11 @@ AT_ONCE: Final = 256
 GOODBYE: Final = 1.0
 
 LAST: Final = "Nats-Last-Consumer"
-SPENT: Final = frozenset({"Batch Completed", "Request Timeout"})
+SPENT: Final = frozenset({"Batch Completed", "Message Size Exceeds MaxBytes", "Request Timeout"})
 """Why a request ends and another may follow. Any other end is that of the consumer."""
 
-TOKENS_OF_OLD: Final = 9
-"""In the reply subject of a server that names neither domain nor account."""
-PLAIN: Final = slice(5, 8)
-IN_DOMAIN: Final = slice(7, 10)
+WITH_TOKEN: Final = 11
+"""How many dots a reply subject has that ends with a random token, after all that is of use."""
 
 NANOSECONDS: Final = 1_000_000_000
 
@@ -75,12 +74,20 @@ class Pull:
         """
         await self._ask()
         while True:
-            yield await self._handle(await self._next())
-            for _ in range(min(self._subscription.pending_msgs, AT_ONCE)):
-                yield await self._handle(take(self._subscription))
-            await lowlevel.checkpoint()
+            msgs = [await self._next()]
+            queued = min(self._subscription.pending_msgs, AT_ONCE)
+            msgs += [take(self._subscription) for _ in range(queued)]
+            for msg in msgs:
+                if msg.reply:  # only what is stored has one; any header may be a stranger's
+                    yield self._count(msg.reply), msg
+                else:
+                    await self._obey(msg.headers or {})
+                    yield None
 
     async def _next(self) -> Msg:
+        if self._subscription.pending_msgs:
+            await lowlevel.checkpoint()
+            return take(self._subscription)
         try:
             return await self._subscription.next_msg(timeout=SILENCE)
         except TimeoutError:
@@ -88,26 +95,21 @@ class Pull:
         except GONE as error:
             raise Interrupted(str(error)) from None
 
-    async def _handle(self, msg: Msg) -> tuple[Position, Msg] | None:
-        if msg.reply:  # only what is stored has one; any header may be a stranger's
-            count, position = _place(msg.reply)
-            self._expect(str(count), self._delivered + 1)
-            self._delivered = count
-            return position, msg
-        await self._obey(msg.headers or {})
-        return None
+    def _count(self, reply: str) -> Position:
+        count, position = _place(reply)
+        self._delivered += 1
+        if count != self._delivered:
+            raise Interrupted(f"message {count} came where {self._delivered} was due")
+        return position
 
     async def _obey(self, status: dict[str, str]) -> None:
         if LAST in status:
-            self._expect(status[LAST], self._delivered)
+            if status[LAST] != str(self._delivered):
+                raise Interrupted(f"message {self._delivered + 1} did not come")
         elif (why := status.get(Header.DESCRIPTION, "")) in SPENT:
             await self._ask()
         else:
             raise Interrupted(f"the consumer has ended: {shorten(why) or 'it is gone'}")
-
-    def _expect(self, count: str, expected: int) -> None:
-        if count != str(expected):
-            raise Interrupted(f"message {shorten(count)} came where {expected} was due")
 
     async def _ask(self) -> None:
         try:
@@ -118,14 +120,13 @@ class Pull:
 
 def _place(reply: str) -> tuple[int, Position]:
     """Return what the server says of a message: its count in the delivery, its position."""
-    tokens = reply.split(".")
+    if reply.count(".") == WITH_TOKEN:
+        reply = reply.rpartition(".")[0]
     try:
-        sequence, count, stored_at = map(
-            int, tokens[PLAIN if len(tokens) == TOKENS_OF_OLD else IN_DOMAIN]
-        )
+        _, sequence, count, stored_at, _ = reply.rsplit(".", 4)
+        return int(count), Position(int(sequence), int(stored_at))
     except ValueError:
         raise Interrupted(f"a message without a place: {shorten(reply)}") from None
-    return count, Position(sequence, stored_at)
 
 
 @asynccontextmanager

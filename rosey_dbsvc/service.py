@@ -2,13 +2,13 @@
 
 import logging
 import os
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from types import TracebackType
 from typing import Self
 
 import anyio
-from anyio import TASK_STATUS_IGNORED, CancelScope, to_thread
+from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskGroup, TaskStatus
 from nats.aio.client import Client
 
@@ -27,7 +27,7 @@ from rosey_dbsvc.settings import (
     check_url,
 )
 from rosey_dbsvc.source import CoreSource, Source, StreamSource
-from rosey_dbsvc.storage import Storage
+from rosey_dbsvc.threads import in_threads
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,8 @@ class DatabaseService:
         )
         try:
             with sole_error():
-                async with self._opened() as storage, self._connected(serving) as nc:
+                opening = opened(self._database, self._factory, self._durable)
+                async with in_threads(opening) as storage, self._connected(serving) as nc:
                     await serving.serve(storage, nc, task_status)
         finally:
             self._serving = None
@@ -104,16 +105,6 @@ class DatabaseService:
         except DbsvcError as error:
             logger.critical("%s", error)
             raise
-
-    @asynccontextmanager
-    async def _opened(self) -> AsyncIterator[Storage]:
-        opening = opened(self._database, self._factory, self._durable)
-        storage = await to_thread.run_sync(opening.__enter__)
-        try:
-            yield storage
-        finally:
-            with CancelScope(shield=True):
-                await to_thread.run_sync(opening.__exit__, None, None, None)
 
     def _source(self) -> Source:
         if self._durable is None:

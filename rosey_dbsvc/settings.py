@@ -12,6 +12,7 @@ DEFAULT_DB_PATH: Final = "bot_data.db"
 DEFAULT_PREFIX: Final = "rosey.db"
 DEFAULT_STOP_TIMEOUT: Final = 10.0
 DEFAULT_LOCAL_PORT: Final = 4222
+LOCAL_SERVER: Final = f"nats://localhost:{DEFAULT_LOCAL_PORT}"
 DEFAULT_STREAM: Final = "ROSEY_DB"
 DEFAULT_MAX_AGE: Final = "7d"
 

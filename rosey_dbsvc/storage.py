@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
+from msgspec import Struct
+
 from rosey_dbsvc import faults
 from rosey_dbsvc.contract import EVENTS, OPERATIONS, QUERIES, Event, Method, Operation, Query
 from rosey_dbsvc.cursor import Cursor, FileCursor, Position, TableCursor
@@ -24,7 +26,7 @@ READERS: Final = 4
 """How many queries read at once, each on a connection of its own."""
 
 
-class Received(NamedTuple):
+class Received(Struct, frozen=True, gc=False):
     """An event as it came in: when, in Unix seconds, and the size of its payload in bytes."""
 
     event: Event

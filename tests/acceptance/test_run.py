@@ -20,7 +20,7 @@ import pytest
 from support.bots import Bot
 from support.databases import locked, select
 from support.processes import COMMAND, ENVIRONMENT, SERVING, Running, run, running
-from support.servers import NatsServer, nats_server
+from support.servers import NatsServer, free_port, nats_server
 
 from rosey_dbsvc import BotDatabase, embedded
 
@@ -49,12 +49,6 @@ def ask(url: str) -> list[str]:
         return [row["message"] for row in rows]
 
     return anyio.run(main)
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -3,10 +3,11 @@
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sysconfig
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 BINARY = shutil.which("nats-server", path=sysconfig.get_path("scripts")) or "nats-server"
@@ -52,6 +53,12 @@ class NatsServer:
             self._process = None
 
 
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
 def nats_server(*arguments: str, config: Path | None = None) -> Iterator[NatsServer]:
     server = NatsServer(*arguments, config=config)
@@ -60,3 +67,34 @@ def nats_server(*arguments: str, config: Path | None = None) -> Iterator[NatsSer
         yield server
     finally:
         server.kill()
+
+
+class Cluster:
+    """Three servers with JetStream, each with a store of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        ports = [free_port() for _ in range(3)]
+        routes = ",".join(f"nats://127.0.0.1:{port}" for port in ports)
+        self.nodes = {
+            name: NatsServer(
+                *("-n", name, "-js", "-sd", str(folder / name), "--cluster_name", "tests"),
+                *("--cluster", f"nats://127.0.0.1:{port}", "--routes", routes),
+            )
+            for name, port in zip("abc", ports, strict=True)
+        }
+
+    @property
+    def urls(self) -> str:
+        return ",".join(node.url for node in self.nodes.values())
+
+
+@contextmanager
+def cluster(folder: Path) -> Iterator[Cluster]:
+    made = Cluster(folder)
+    try:
+        for node in made.nodes.values():
+            node.start()
+        yield made
+    finally:
+        for node in made.nodes.values():
+            node.kill()

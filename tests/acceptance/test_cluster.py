@@ -1,0 +1,87 @@
+"""Two services with a file each, on a stream that three servers keep, through the loss of each."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import nats
+import pytest
+from support.asker import Asking, asking
+from support.flood import flooding
+from support.log import contents, info, numbers
+from support.processes import SERVING, Running
+from support.servers import Cluster, cluster
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+LOADED = 3.0
+"""How long the load goes on after each kill, in seconds."""
+
+
+def service(servers: Cluster, path: Path) -> Running:
+    replicas = ("--durable", "--stream-replicas", 3)
+    return Running("--nats-url", servers.urls, "--db-path", path, *replicas)
+
+
+async def leader(urls: str) -> str:
+    nc = await nats.connect(urls.split(","))
+    found = (await info(nc, "ROSEY_DB")).cluster
+    await nc.close()
+    assert found is not None
+    assert found.leader is not None
+    return found.leader
+
+
+def wait_for_answers(asker: Asking, count: int = 20) -> dict[str, float]:
+    """Wait until so many more queries are answered, and return how it went until then."""
+    reports = [asker.report()]
+    while sum(report["answers"] for report in reports[1:]) < count:
+        time.sleep(0.1)
+        reports.append(asker.report())
+    return {
+        "gap": max(report["gap"] for report in reports),
+        "stale": sum(report["stale"] for report in reports),
+    }
+
+
+def test_the_loss_of_the_leader_and_of_each_service_in_turn_costs_no_event_and_a_moment_of_answers(
+    tmp_path: Path,
+) -> None:
+    paths = [tmp_path / "one.db", tmp_path / "other.db"]
+    gaps: dict[str, dict[str, float]] = {}
+    with cluster(tmp_path / "servers") as servers:
+        services = [service(servers, path) for path in paths]
+        for each in services:
+            each.wait_for(SERVING)
+        with (
+            flooding(servers.urls, "rosey.db", acked=True) as flood,
+            asking(servers.urls, "rosey.db") as asker,
+        ):
+
+            def after(what: str, kill: Callable[[], None]) -> None:
+                wait_for_answers(asker)
+                kill()
+                time.sleep(LOADED)
+                gaps[what] = wait_for_answers(asker)
+
+            lost = servers.nodes[anyio.run(leader, servers.urls)]
+            after("the leader", lost.kill)
+            lost.start()
+            for number, path in enumerate(paths):
+                after(f"service {number}", services[number].kill)
+                services[number] = service(servers, path)
+                services[number].wait_for(SERVING)
+            count = flood.end()
+        for each in services:
+            assert each.stop(signal.SIGTERM) == 0
+        for path in paths:  # each sees the stream to its end
+            last = service(servers, path)
+            last.wait_for(SERVING)
+            assert last.stop() == 0
+    print(json.dumps(gaps), os.cpu_count(), "cores")
+    assert numbers(paths[0]) == list(range(count))
+    assert contents(paths[0]) == contents(paths[1])

@@ -1,0 +1,202 @@
+"""`rosey-dbsvc run --durable` through kills, and `rosey-dbsvc replay`."""
+
+import random
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import nats
+import pytest
+from support.bots import Bot
+from support.databases import select
+from support.flood import flooding
+from support.log import contents, numbers, publish
+from support.processes import SERVING, Running, run, running
+from support.servers import NatsServer, free_port, nats_server
+
+LONGEST_LIFE = 1.0
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "jetstream"
+
+
+@pytest.fixture
+def stream_server(store: Path) -> Iterator[NatsServer]:
+    with nats_server("-js", "-sd", str(store)) as server:
+        yield server
+
+
+def serving(server: NatsServer, path: Path, *arguments: object) -> Running:
+    return Running("--nats-url", server.url, "--db-path", path, "--durable", *arguments)
+
+
+def let_serve(server: NatsServer, path: Path) -> None:
+    """Serve until the database has all that the stream has."""
+    with running("--nats-url", server.url, "--db-path", path, "--durable") as process:
+        process.wait_for(SERVING)
+        assert process.stop() == 0
+
+
+@pytest.mark.kills
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_20_ends_at_random_moments_under_load_lose_nothing_and_double_nothing(
+    stream_server: NatsServer, path: Path, number: signal.Signals
+) -> None:
+    let_serve(stream_server, path)  # the stream is there
+    with flooding(stream_server.url, "rosey.db") as flood:
+        for _ in range(20):
+            process = serving(stream_server, path)
+            if number == signal.SIGTERM:  # before, it ends as any program does
+                process.wait_for(SERVING)
+            time.sleep(random.uniform(0, LONGEST_LIFE))
+            assert process.stop(number) in {0, -signal.SIGKILL}
+            assert "Traceback" not in process.said
+        count = flood.end()
+    let_serve(stream_server, path)
+    assert numbers(path) == list(range(count))
+
+
+@pytest.mark.kills
+def test_a_server_that_is_killed_5_times_under_load_costs_nothing(
+    stream_server: NatsServer, path: Path
+) -> None:
+    with running("--nats-url", stream_server.url, "--db-path", path, "--durable") as process:
+        process.wait_for(SERVING)
+        with flooding(stream_server.url, "rosey.db", acked=True) as flood:
+            for _ in range(5):
+                time.sleep(random.uniform(0.5, 1.5))
+                stream_server.kill()
+                time.sleep(random.uniform(0, 1))
+                stream_server.start()
+            count = flood.end()
+        assert anyio.run(settled, stream_server.url)
+        assert process.stop() == 0
+        assert "Traceback" not in process.said
+    assert numbers(path) == list(range(count))
+
+
+async def settled(url: str) -> bool:
+    """Return when a query is answered, and is not behind."""
+    bot = Bot(await nats.connect(url), "rosey.db")
+    with anyio.fail_after(60):
+        while True:
+            try:
+                await bot.ask("stats.recent_chat.get", limit=1)
+            except (nats.errors.Error, AssertionError):
+                await anyio.sleep(0.05)
+            else:
+                break
+    await bot.nc.close()
+    return True
+
+
+async def publish_all(url: str, count: range) -> None:
+    nc = await nats.connect(url)
+    await publish(nc, "rosey.db", count, acked=False)
+    await nc.flush()
+    await nc.flush()
+    await nc.close()
+
+
+def test_100_000_events_published_while_it_is_down_are_all_there_and_replayed_the_tables_are_equal(
+    stream_server: NatsServer, path: Path, tmp_path: Path
+) -> None:
+    let_serve(stream_server, path)
+    anyio.run(publish_all, stream_server.url, range(100_000))
+    with running("--nats-url", stream_server.url, "--db-path", path, "--durable") as process:
+        process.wait_for("reading on in the stream ROSEY_DB from 1, 100000 events behind")
+        process.wait_for(SERVING)
+        assert process.stop() == 0
+    assert numbers(path) == list(range(100_000))
+    new = tmp_path / "new.db"
+    replayed = run("replay", "--nats-url", stream_server.url, "--db-path", new)
+    assert replayed.returncode == 0, replayed.stderr
+    assert replayed.stdout == f"100000 events of the stream ROSEY_DB applied to {new}\n"
+    assert contents(new) == contents(path)
+
+
+def test_a_replay_goes_on_where_it_was_and_takes_no_file_of_others(
+    stream_server: NatsServer, path: Path, tmp_path: Path
+) -> None:
+    let_serve(stream_server, path)
+    new = tmp_path / "new.db"
+    for part in range(3):
+        anyio.run(publish_all, stream_server.url, range(part * 10, part * 10 + 10))
+        assert run("replay", "--nats-url", stream_server.url, "--db-path", new).stdout.startswith(
+            "10 events"
+        )
+    assert numbers(new) == list(range(30))
+    core = tmp_path / "core.db"
+    with running("--nats-url", stream_server.url, "--db-path", core, "--prefix", "x") as process:
+        process.wait_for(SERVING)
+    refused = run("replay", "--nats-url", stream_server.url, "--db-path", core)
+    assert refused.returncode == 2
+    assert f"{core} is there already, and not from this stream: name a new file" in refused.stderr
+    assert not select(core, "SELECT name FROM sqlite_master WHERE name LIKE 'rosey_dbsvc%'")
+
+
+def test_a_replay_of_no_stream_is_one_line(stream_server: NatsServer, tmp_path: Path) -> None:
+    refused = run("replay", "--nats-url", stream_server.url, "--db-path", tmp_path / "new.db")
+    assert refused.returncode == 2
+    assert re.search("refuses the stream ROSEY_DB: stream not found", refused.stderr)
+    assert "Traceback" not in refused.stderr
+    assert not (tmp_path / "new.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--stream", "a.b", "--durable"), "--stream takes letters"),
+        (("--stream-replicas", "9", "--durable"), "--stream-replicas takes 1 to 5"),
+        (("--stream-max-age", "week", "--durable"), "--stream-max-age takes an age like 7d"),
+        (("--stream-max-bytes", "big", "--durable"), "--stream-max-bytes takes a size like 500M"),
+        (("--stream-max-bytes", "1G"), "the flags of the stream say nothing without --durable"),
+    ],
+)
+def test_a_flag_of_the_stream_without_a_use_is_one_line(
+    arguments: tuple[str, ...], said: str
+) -> None:
+    refused = run("run", *arguments)
+    assert refused.returncode == 2
+    assert said in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_server_without_jetstream_is_one_line_that_says_how_to_switch_it_on(
+    server: NatsServer, path: Path
+) -> None:
+    refused = run("run", "--nats-url", server.url, "--db-path", path, "--durable")
+    assert refused.returncode == 2
+    (critical,) = [line for line in refused.stderr.splitlines() if "CRITICAL" in line]
+    assert critical.endswith("The NATS server has no JetStream: start it with `nats-server -js`.")
+
+
+def test_the_embedded_server_stores_beside_the_database(path: Path) -> None:
+    port = free_port()
+    for part in range(2):
+        with running("--db-path", path, "--durable", "--local-port", port) as process:
+            url = process.wait_for(SERVING)[1]
+            anyio.run(publish_all, url, range(part * 10, part * 10 + 10))
+            assert anyio.run(settled, url)
+            assert process.stop() == 0
+    assert numbers(path) == list(range(20))
+    assert path.with_name("bot_data.db.jetstream").is_dir()
+    new = path.with_name("new.db")
+    with running("--db-path", path, "--durable", "--local-port", port) as process:
+        url = process.wait_for(SERVING)[1]
+        assert run("replay", "--nats-url", url, "--db-path", new).returncode == 0
+        assert process.stop() == 0
+    assert contents(new) == contents(path)
+
+
+def test_the_environment_can_ask_for_it(stream_server: NatsServer, path: Path) -> None:
+    env = {"ROSEY_DBSVC_DURABLE": "1", "ROSEY_DBSVC_STREAM": "OTHER", "NATS_URL": stream_server.url}
+    with running("--db-path", path, **env) as process:
+        process.wait_for("reading on in the stream OTHER from 1, 0 events behind")
+        process.wait_for(SERVING)
+        assert process.stop() == 0
