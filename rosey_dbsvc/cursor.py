@@ -1,6 +1,5 @@
 """How far a database has come in a stream. The database itself keeps it, if it can."""
 
-import json
 import os
 import sqlite3
 from abc import ABC, abstractmethod
@@ -8,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import asdict
 
@@ -19,6 +19,8 @@ CREATE TABLE IF NOT EXISTS rosey_dbsvc_cursor (
     stored_at INTEGER NOT NULL
 )
 """
+HAS_TABLE: Final = "SELECT 1 FROM sqlite_master WHERE name = 'rosey_dbsvc_cursor'"
+FOLLOWED: Final = "SELECT stream FROM rosey_dbsvc_cursor LIMIT 1"
 READ: Final = "SELECT created, sequence, stored_at FROM rosey_dbsvc_cursor WHERE stream = ?"
 WRITE: Final = """
 INSERT INTO rosey_dbsvc_cursor VALUES (:stream, :created, :sequence, :stored_at)
@@ -33,6 +35,13 @@ class Position(Struct, frozen=True, gc=False):
     sequence: int
     stored_at: int
     """In nanoseconds of Unix time."""
+
+
+class Kept(Struct):
+    """What a file has of a cursor."""
+
+    created: str
+    position: Position
 
 
 BEGINNING: Final = Position(0, 0)
@@ -83,6 +92,15 @@ class TableCursor(Cursor):
         self._conn.execute(WRITE, identity | asdict(position))
 
 
+def stream_of(conn: sqlite3.Connection) -> str:
+    """Return the stream that the database follows, empty if none."""
+    with closing(conn.cursor()) as cursor:
+        cursor.row_factory = None
+        if cursor.execute(HAS_TABLE).fetchone():
+            return str((cursor.execute(FOLLOWED).fetchone() or [""])[0])
+    return ""
+
+
 class FileCursor(Cursor):
     """A file beside a database that keeps none: it follows the events a moment later."""
 
@@ -93,18 +111,18 @@ class FileCursor(Cursor):
         super().__init__(stream)
         self._path = Path(path)
         try:
-            kept = json.loads(self._path.read_text(encoding="utf-8"))[stream]
-            self.created, self.position = kept["created"], Position(**kept["position"])
-        except (FileNotFoundError, KeyError):
-            pass
-        except (OSError, ValueError, TypeError) as error:
+            kept = msgspec.json.decode(self._path.read_bytes(), type=dict[str, Kept])
+        except FileNotFoundError:
+            return
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise CannotOpen(f"{path} is not a cursor that can be read: {error}") from None
+        if stream in kept:
+            self.created, self.position = kept[stream].created, kept[stream].position
 
     def _write(self, position: Position) -> None:
-        kept = {self.stream: {"created": self.created, "position": asdict(position)}}
         fresh = self._path.with_name(f"{self._path.name}.new")
-        with fresh.open("w", encoding="utf-8") as file:
-            json.dump(kept, file)
+        with fresh.open("wb") as file:
+            file.write(msgspec.json.encode({self.stream: Kept(self.created, position)}))
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self._path)

@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 AWAY: Final = (Interrupted, Unavailable, NoJetStream)
 """What passes. The database knows where to read on."""
 
+SHORT: Final = 5.0
+"""How long a stream may be shorter than it was: a new leader has yet to catch up. In seconds."""
+
 
 class Follower:
     """Takes the events of a stream, each once and in order, whatever becomes of the consumer.
@@ -43,6 +46,7 @@ class Follower:
         self._taken = cursor.position
         self._created = ""
         self._since = ""
+        self._short_since: float | None = None
         self._patience = Patience(
             f"the stream {stream.name} cannot be read", f"the stream {stream.name} is read again"
         )
@@ -60,7 +64,9 @@ class Follower:
         """See what is in the stream: the one that the cursor is in, from where on, and how far."""
         if state.created != self._created:
             await self._be_in(state)
-        if self._taken.sequence < state.first - 1:
+        if state.last < self._taken.sequence:
+            await self._be_short(state)
+        elif self._taken.sequence < state.first - 1 and not self._since:
             self._pass_over(state.first - 1)
         if not self.begun.is_set():
             self.target = state.last
@@ -77,9 +83,29 @@ class Follower:
             await self._writer.begin(0)
             self._cursor.begin(state.created)
             self._taken = BEGINNING
+            self._writer.skip(BEGINNING)  # the file is to say at once what it follows
         elif not self._created:
             await self._writer.begin(self._taken.sequence)
         self._created = state.created
+
+    async def _be_short(self, state: State) -> None:
+        """See whether the stream stays shorter than it was, as after a power cut of its server."""
+        now = anyio.current_time()
+        self._short_since = self._short_since or now
+        if now - self._short_since < SHORT:
+            raise Unavailable(f"it ends at {state.last}, and {self._taken.sequence} was read of it")
+        self._short_since = None
+        self._say_cut()
+        await self._writer.begin(state.last)
+        self._taken = Position(state.last, self._taken.stored_at)
+
+    def _say_cut(self) -> None:
+        """Say that the stream has lost its end, and read what has come since by its time."""
+        logger.error(
+            "the stream %s has lost its end, which this database has: reading what came later",
+            self._stream.name,
+        )
+        self._since = _rfc3339(self._taken.stored_at + 1)
 
     def _say_begun(self) -> None:
         logger.info(
@@ -128,15 +154,9 @@ class Follower:
 
     def _see_again(self, position: Position) -> None:
         """Let go what the database has; raise Interrupted if it is what came later in its place."""
-        if position.stored_at <= self._taken.stored_at:
-            return
-        logger.error(
-            "the stream %s has lost its end, which this database has: "
-            "reading what it stored after that",
-            self._stream.name,
-        )
-        self._since = _rfc3339(self._taken.stored_at + 1)
-        raise Interrupted("the stream has lost its end")
+        if position.stored_at > self._taken.stored_at:
+            self._say_cut()
+            raise Interrupted(f"{position.sequence} is another event than it was")
 
 
 def _rfc3339(nanoseconds: int) -> str:

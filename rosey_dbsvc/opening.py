@@ -50,17 +50,28 @@ def opened(database: object, factory: Factory, durable: Durable | None = None) -
             stack.callback(storage.release)
         if storage.file and os.path.realpath(path) != storage.file:
             stack.enter_context(one_writer(storage.file))
-        if durable is not None:
-            _follow(storage, durable, path)
+        _follow(storage, durable, path)
         yield storage
 
 
-def _follow(storage: Storage, durable: Durable, path: str) -> None:
+def _follow(storage: Storage, durable: Durable | None, path: str) -> None:
+    if durable is None:
+        _check_free(storage)
+        return
     beside = "" if path == IN_MEMORY else f"{path}.cursor"
     try:
         storage.follow(durable.stream, durable.cursor_file or beside)
     except sqlite3.Error as error:
         raise _explain(error, storage.name) from error
+
+
+def _check_free(storage: Storage) -> None:
+    # What core NATS brought, the stream has as well: it would be applied twice.
+    if stream := storage.followed:
+        raise CannotOpen(
+            f"{storage.name} follows the stream {stream}: run it with --durable, or give that up "
+            f"with sqlite3 {storage.name} 'DROP TABLE rosey_dbsvc_cursor'"
+        )
 
 
 def load_factory(name: str) -> Factory:

@@ -12,7 +12,7 @@ FIRST_DELAY: Final = 0.05
 LONGEST_DELAY: Final = 2.0
 """Between two tries, in seconds."""
 SAID_EVERY: Final = 10.0
-"""How often the log says that it still cannot be had, in seconds."""
+"""How often the log says for the same reason that it still cannot be had, in seconds."""
 
 
 class Patience:
@@ -23,17 +23,17 @@ class Patience:
         self._problem = problem
         self._relief = relief
         self._since: float | None = None
-        self._said = 0.0
+        self._said: dict[str, float] = {}
         self._delay = FIRST_DELAY
 
-    async def wait(self, why: str) -> None:
+    async def wait(self, why: str, detail: str = "") -> None:
         """Wait before the next try."""
         now = monotonic()
         if self._since is None:
             self._since = now
-        if not self._said or now - self._said >= SAID_EVERY:
-            self._said = now
-            logger.warning("%s, trying again: %s", self._problem, why)
+        if now - self._said.get(why, -SAID_EVERY) >= SAID_EVERY:
+            self._said[why] = now
+            logger.warning("%s, trying again: %s%s", self._problem, why, detail)
         await anyio.sleep(self._delay)
         self._delay = min(2 * self._delay, LONGEST_DELAY)
 
@@ -41,4 +41,4 @@ class Patience:
         """Say that it is to be had again, if it was not."""
         if self._since is not None:
             logger.info("%s, after %.1f s", self._relief, monotonic() - self._since)
-            self._since, self._said, self._delay = None, 0.0, FIRST_DELAY
+            self._since, self._said, self._delay = None, {}, FIRST_DELAY

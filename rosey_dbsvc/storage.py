@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from rosey_dbsvc import faults
 from rosey_dbsvc.contract import EVENTS, OPERATIONS, QUERIES, Event, Method, Operation, Query
-from rosey_dbsvc.cursor import Cursor, FileCursor, Position, TableCursor
+from rosey_dbsvc.cursor import Cursor, FileCursor, Position, TableCursor, stream_of
 from rosey_dbsvc.database import BotDatabase
 from rosey_dbsvc.errors import NotADatabase, NotAdoptable
 from rosey_dbsvc.grouping import Group, OwnTransactions, RolledBack, TornBatch
@@ -171,6 +171,11 @@ class Storage:
                 f"{type(self.database).__name__} has no SQLite connection in `conn` that could "
                 "keep the cursor in the stream: name a file for it, Durable(cursor_file=...)"
             )
+
+    @property
+    def followed(self) -> str:
+        """The stream that the database has a cursor in, empty if none."""
+        return stream_of(self._group.conn) if self._group is not None else ""
 
     def _clock(self) -> float:
         return time.time() if self._at is None else self._at

@@ -158,7 +158,7 @@ class Writer:
             events = events[outcome.settled :]
             if outcome.obstacle is not None:
                 why = faults.describe(outcome.obstacle)
-                await patience.wait(f"{why} ({self.pending} are waiting)")
+                await patience.wait(why, f" ({self.pending} are waiting)")
             elif not events:
                 break
         patience.over()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from support.databases import OldBotDatabase, SpecDatabase, locked, rows
 from support.log import contents, info, numbers, publish
 from support.servers import NatsServer, nats_server
 
-from rosey_dbsvc import BotDatabase, DatabaseService, Durable, errors
+from rosey_dbsvc import BotDatabase, DatabaseService, Durable, errors, follower, pulling
 from rosey_dbsvc.contract import EVENTS
 
 ServiceOf = Callable[..., DatabaseService]
@@ -432,3 +433,208 @@ async def test_an_abort_loses_nothing_and_counts_nothing_as_lost(
     async with service_of(path):
         await Bot(nc, prefix).settled()
     assert await read(path) == list(range(100))
+
+
+async def test_a_stream_that_is_made_anew_for_other_subjects_ends_the_service(
+    nc: Client, path: Path, prefix: str, stream: str, service_of: ServiceOf
+) -> None:
+    js = nc.jetstream()
+    with pytest.raises(errors.StreamDiffers, match="captures other subjects"):
+        async with service_of(path):
+            await js.delete_stream(stream)
+            with anyio.fail_after(20):
+                while not await renewed(nc, stream, f"{prefix}.elsewhere"):
+                    await js.delete_stream(stream)
+                await anyio.sleep_forever()
+
+
+async def renewed(nc: Client, stream: str, subject: str) -> bool:
+    """Make the stream, unless the service was first."""
+    try:
+        await nc.jetstream().add_stream(name=stream, subjects=[subject])
+    except nats.js.errors.BadRequestError:
+        return False
+    return True
+
+
+async def test_jetstream_that_is_switched_off_for_a_while_is_waited_for(
+    tmp_path: Path, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with nats_server("-js", "-sd", str(tmp_path / "js")) as server:
+        async with DatabaseService(server.url, path, prefix="x", durable=Durable()) as service:
+            nc = await nats.connect(server.url, reconnect_time_wait=0.05)
+            bot = Bot(nc, "x")
+            await publish(nc, "x", range(10))
+            server.kill()
+            with_jetstream = server.arguments
+            server.arguments = []
+            server.start()
+            with anyio.fail_after(20):
+                while not any("has no JetStream" in line for line in caplog.messages):
+                    await anyio.sleep(0.05)
+                reply = await asked(bot)
+            assert reply.headers == {"Rosey-Stale": "unknown"}
+            assert len(json.loads(reply.data)) == 10
+            server.kill()
+            server.arguments = with_jetstream
+            server.start()
+            await publish(nc, "x", range(10, 20))
+            with anyio.fail_after(20):
+                while service.counts.applied < 20:
+                    await anyio.sleep(0.05)
+            await nc.close()
+    assert await read(path) == list(range(20))
+    assert any("is read again, after" in line for line in caplog.messages)
+
+
+async def asked(bot: Bot) -> Any:
+    """Ask until there is an answer: both have to find the server again."""
+    while True:
+        try:
+            return await bot.request("stats.recent_chat.get")
+        except nats.errors.Error:
+            await anyio.sleep(0.05)
+
+
+async def test_a_service_that_has_been_idle_for_long_goes_on_with_the_same_consumer(
+    nc: Client,
+    path: Path,
+    prefix: str,
+    stream: str,
+    service_of: ServiceOf,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(pulling, "EXPIRES", 0.2)
+    monkeypatch.setattr(pulling, "HEARTBEAT", 0.1)
+    async with service_of(path):
+        await publish(nc, prefix, range(10))
+        (before,) = await nc.jetstream().consumers_info(stream)
+        await anyio.sleep(1)
+        await publish(nc, prefix, range(10, 20))
+        await Bot(nc, prefix).settled()
+        (after,) = await nc.jetstream().consumers_info(stream)
+    assert before.name == after.name
+    assert not [each for each in caplog.records if each.levelname == "WARNING"]
+    assert await read(path) == list(range(20))
+
+
+async def test_more_than_is_asked_for_at_a_time_comes_in_order_in_bounded_parts(
+    nc: Client, path: Path, prefix: str, service_of: ServiceOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulling, "MOST", 7)
+    monkeypatch.setattr(pulling, "MOST_BYTES", 500)
+    async with service_of(path):
+        pass
+    await publish(nc, prefix, range(500), acked=False)
+    await Bot(nc, prefix).told()
+    async with service_of(path):
+        await Bot(nc, prefix).settled()
+    assert await read(path) == list(range(500))
+
+
+@pytest.mark.parametrize("later", [0, 20, 90])
+async def test_a_server_that_has_lost_the_end_of_the_stream_costs_no_event_that_came_later(
+    tmp_path: Path,
+    path: Path,
+    later: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(follower, "SHORT", 0.1)
+    store, earlier = tmp_path / "js", tmp_path / "earlier"
+    with nats_server("-js", "-sd", str(store)) as server:
+
+        async def serve(numbers: range) -> None:
+            nc = await nats.connect(server.url)
+            async with DatabaseService(server.url, path, prefix="x", durable=Durable()):
+                await publish(nc, "x", numbers)
+                await Bot(nc, "x").settled()
+            await nc.close()
+
+        async def restart_with(folder: Path, kept: Path) -> None:
+            server.kill()
+            await to_thread.run_sync(shutil.rmtree, kept, True)
+            await to_thread.run_sync(shutil.copytree, folder, kept)
+            server.start()
+
+        await serve(range(50))
+        await restart_with(store, earlier)
+        await serve(range(50, 100))
+        await restart_with(earlier, store)
+        nc = await nats.connect(server.url)
+        await publish(nc, "x", range(1000, 1000 + later))
+        await nc.close()
+        await serve(range(2000, 2010))
+        await serve(range(3000, 3010))
+    told = [*range(100), *range(1000, 1000 + later), *range(2000, 2010), *range(3000, 3010)]
+    assert await read(path) == told
+    said = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    assert said == [
+        "the stream ROSEY_DB has lost its end, which this database has: reading what came later"
+    ]
+
+
+async def test_core_mode_takes_no_file_that_follows_a_stream(
+    stream_server: NatsServer, path: Path, service_of: ServiceOf, prefix: str
+) -> None:
+    async with service_of(path):
+        pass
+    await publish_one(stream_server.url, prefix)
+    async with service_of(path):
+        pass
+    with pytest.raises(errors.CannotOpen, match="run it with --durable, or give that up"):
+        await DatabaseService(stream_server.url, path, prefix=prefix).serve()
+
+
+async def publish_one(url: str, prefix: str) -> None:
+    nc = await nats.connect(url)
+    await publish(nc, prefix, range(1))
+    await nc.close()
+
+
+@pytest.mark.parametrize("lost", [37, 100])
+async def test_messages_that_get_lost_on_the_way_are_read_again(
+    nc: Client,
+    path: Path,
+    prefix: str,
+    service_of: ServiceOf,
+    lost: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The last one of a hundred shows in the heartbeat alone."""
+    deliver, seen = Client._process_msg, 0
+
+    async def lossy(self: Client, sid: int, subject: bytes, reply: bytes, *rest: Any) -> None:
+        nonlocal seen
+        seen += reply.startswith(b"$JS.ACK")
+        if seen != lost or not reply.startswith(b"$JS.ACK"):
+            await deliver(self, sid, subject, reply, *rest)
+
+    monkeypatch.setattr(Client, "_process_msg", lossy)
+    async with service_of(path) as service:
+        await publish(nc, prefix, range(100))
+        with anyio.fail_after(20):
+            while service.counts.applied < 100:
+                await anyio.sleep(0.01)
+    assert await read(path) == list(range(100))
+
+
+async def test_a_message_without_a_place_in_the_stream_is_not_applied(
+    nc: Client, path: Path, prefix: str, service_of: ServiceOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inboxes: list[str] = []
+    new_inbox = Client.new_inbox
+
+    def noted(self: Client) -> str:
+        inboxes.append(new_inbox(self))
+        return inboxes[-1]
+
+    monkeypatch.setattr(Client, "new_inbox", noted)
+    async with service_of(path):
+        for reply in ("x", "$JS.ACK.a.b.c.d.e.f.g", ".".join("1" * 20), "$JS.ACK.S.C.1.7.7.7.0"):
+            await nc.publish(inboxes[-1], b'{"username": "mallory"}', reply=reply)
+        await publish(nc, prefix, range(10))
+        await Bot(nc, prefix).settled()
+    assert await read(path) == list(range(10))
+    assert await rows(path, "SELECT username FROM user_stats") == []

@@ -19,7 +19,7 @@ class NatsServer:
 
     def __init__(self, *arguments: str, config: Path | None = None) -> None:
         self.port = 0
-        self._arguments = [*arguments, *(["-c", str(config)] if config else [])]
+        self.arguments = [*arguments, *(["-c", str(config)] if config else [])]
         self._process: subprocess.Popen[str] | None = None
 
     @property
@@ -29,7 +29,7 @@ class NatsServer:
     def start(self) -> None:
         port = str(self.port or -1)
         self._process = subprocess.Popen(
-            [BINARY, "-a", "127.0.0.1", "-p", port, *self._arguments],
+            [BINARY, "-a", "127.0.0.1", "-p", port, *self.arguments],
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -4,6 +4,7 @@ import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import pairwise
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -451,3 +452,37 @@ def test_it_works_in_memory_too() -> None:
         db.user_joined("alice")
         assert db.get_total_users_seen() == 1
         assert db.reader() is None
+
+
+LINES = st.lists(
+    st.tuples(
+        st.integers(0, 100).map(lambda days: 1_700_000_000.0 + days * DAY / 4),
+        st.sampled_from(["alice", "bob", "server"]),
+        st.sampled_from(["", "hi"]),
+    ),
+    max_size=40,
+)
+
+
+@given(lines=LINES, cuts=st.lists(st.integers(0, 40)))
+def test_lines_leave_the_same_tables_however_they_are_parted(
+    lines: list[Line], cuts: list[int]
+) -> None:
+    whole, parted, single = (BotDatabase(":memory:") for _ in range(3))
+    for database in (whole, parted, single):
+        database.use_clock(lambda: 1_700_000_000)
+        database.user_joined("alice")
+    whole.user_chat_messages(lines)
+    for begin, end in pairwise(sorted({0, *cuts, len(lines)})):
+        parted.user_chat_messages(lines[begin:end])
+    for line in lines:
+        single.user_chat_messages([line])
+    tables = [[*dump(database)] for database in (whole, parted, single)]
+    assert tables[0] == tables[1] == tables[2]
+    for database in (whole, parted, single):
+        database.close()
+
+
+def dump(database: BotDatabase) -> Iterator[list[tuple[object, ...]]]:
+    for table in ("recent_chat", "user_stats", "sqlite_sequence"):
+        yield [tuple(row) for row in database.conn.execute(f"SELECT * FROM {table}")]

@@ -1,0 +1,45 @@
+"""What may be set, and what not."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rosey_dbsvc.errors import InvalidSettings
+from rosey_dbsvc.settings import UNLIMITED, Durable, parse_age, parse_size, show_age
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("7d", 604_800), ("12h", 43_200), ("30m", 1800), ("90s", 90), ("0", 0)],
+)
+def test_an_age_has_a_unit(text: str, seconds: int) -> None:
+    assert parse_age(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("", UNLIMITED), ("1000", 1000), ("500M", 500 * 2**20), ("2G", 2**31), ("1kb", 1024)],
+)
+def test_a_size_may_have_a_unit(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@given(st.text())
+def test_any_other_text_is_refused_in_one_line(text: str) -> None:
+    for parse in (parse_age, parse_size):
+        try:
+            assert parse(text) >= UNLIMITED
+        except InvalidSettings as refused:
+            assert str(refused).isprintable()
+
+
+@given(st.integers(1, 10**8), st.sampled_from("smhd"))
+def test_an_age_is_shown_as_it_can_be_given(number: int, unit: str) -> None:
+    seconds = parse_age(f"{number}{unit}")
+    assert parse_age(show_age(seconds)) == seconds
+
+
+@pytest.mark.parametrize("wrong", [{"stream": "a.b"}, {"stream": ""}, {"replicas": 0}])
+def test_a_stream_that_cannot_be_is_refused(wrong: dict[str, str]) -> None:
+    with pytest.raises(InvalidSettings, match="--stream"):
+        Durable(**wrong)  # type: ignore[arg-type]
