@@ -172,9 +172,6 @@ def test_a_database_is_closed_without_the_end_of_its_sessions(path: Path) -> Non
 
 
 def test_a_database_in_memory_has_a_cursor_for_as_long_as_it_lasts() -> None:
-    with (
-        opened(":memory:", BotDatabase, Durable()) as storage,
-        closing(sqlite3.connect(":memory:")),
-    ):
+    with opened(":memory:", BotDatabase, Durable()) as storage:
         storage.apply(events(1, 2), Position(2, 2000))
         assert cursor_of(storage).position == Position(2, 2000)
