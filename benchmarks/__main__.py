@@ -7,7 +7,7 @@ import platform
 import sqlite3
 from importlib.metadata import version
 
-from benchmarks import events, growth, process, queries, stalls, statements
+from benchmarks import durable, events, growth, process, queries, stalls, statements
 from benchmarks.machinery import SCRATCH, Row, nats_server
 
 MEASURES = {
@@ -15,6 +15,7 @@ MEASURES = {
     "queries": queries.measure,
     "stalls": stalls.measure,
     "growth": growth.measure,
+    "durable": durable.measure,
     "process": process.measure,
     "statements": statements.measure,
 }

@@ -18,7 +18,7 @@ import uvloop
 from benchmarks.listing import Listing
 from benchmarks.publisher import USERS, payload
 from benchmarks.their_database import TheirDatabase
-from rosey_dbsvc import BotDatabase, DatabaseService
+from rosey_dbsvc import BotDatabase, DatabaseService, Durable
 
 LOOKED_EVERY = 0.002
 PATIENCE = 5.0
@@ -31,6 +31,14 @@ Applied = Callable[[], int]
 async def service(url: str, path: str, prefix: str) -> AsyncIterator[Applied]:
     """Run this service with its own database."""
     async with DatabaseService(url, path, prefix=prefix) as service:
+        yield lambda: service.counts.applied
+
+
+@asynccontextmanager
+async def durable(url: str, path: str, prefix: str) -> AsyncIterator[Applied]:
+    """Run this service on a stream; it is there when it has caught up with that."""
+    stream = Durable(stream=prefix.replace(".", "_"))
+    async with DatabaseService(url, path, prefix=prefix, durable=stream) as service:
         yield lambda: service.counts.applied
 
 
@@ -71,7 +79,7 @@ async def ceiling(url: str, _path: str, prefix: str) -> AsyncIterator[Applied]:
         await nc.close()
 
 
-CONTENDERS = {each.__name__: each for each in (service, adopted, listing, ceiling)}
+CONTENDERS = {each.__name__: each for each in (service, durable, adopted, listing, ceiling)}
 
 
 async def receive(name: str, url: str, path: str, prefix: str, count: int) -> None:

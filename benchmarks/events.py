@@ -18,12 +18,14 @@ NAMES = {
 }
 
 
-def run_once(server: Server, name: str, path: Path, count: int, size: int = SIZE) -> dict[str, Any]:
+def run_once(
+    server: Server, name: str, path: Path, count: int, size: int = SIZE, prefix: str = "bench.db"
+) -> dict[str, Any]:
     """Let a contender persist so many events; return its rate, what was lost and its memory."""
-    with child("contender", name, server.url, path, "bench.db", count, size) as contender:
+    with child("contender", name, server.url, path, prefix, count, size) as contender:
         began = contender.says().get("began")
         if began is None:
-            with child("publisher", server.url, "bench.db", count, 0, size) as publisher:
+            with child("publisher", server.url, prefix, count, 0, size) as publisher:
                 began = publisher.says()
                 ended = contender.says()
         else:

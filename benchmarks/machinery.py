@@ -45,9 +45,13 @@ class Server(NamedTuple):
 
 @contextmanager
 def nats_server() -> Iterator[Server]:
-    """Run a nats-server on a free port of the loopback address."""
+    """Run a nats-server with JetStream on a free port of the loopback address."""
     binary = shutil.which("nats-server", path=sysconfig.get_path("scripts")) or "nats-server"
-    command = [binary, "-a", "127.0.0.1", "-p", "-1"]
+    with folder() as store:
+        yield from _serve([binary, "-a", "127.0.0.1", "-p", "-1", "-js", "-sd", str(store)])
+
+
+def _serve(command: list[str]) -> Iterator[Server]:
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None

@@ -124,3 +124,9 @@ def test_what_is_no_database_is_left_as_it_is(path: Path, content: bytes) -> Non
     with pytest.raises(sqlite3.DatabaseError):
         BotDatabase(path)
     assert path.read_bytes() == content
+
+
+def test_a_new_file_has_nothing_of_the_time_that_it_was_made(path: Path) -> None:
+    BotDatabase(path).close()
+    assert select(path, "SELECT last_updated FROM channel_stats") == [(0,)]
+    assert select(path, "SELECT last_updated FROM current_status") == [(0,)]
