@@ -18,6 +18,12 @@ SCRATCH = ROOT / "build" / "bench"
 """On the disk of the project, and not on one in memory as /tmp may be."""
 
 
+# Of what is published faster than it can be stored, the server drops all but 10,000 otherwise.
+JETSTREAM = """
+jetstream {{ store_dir: "{store}", max_buffered_msgs: 2000000, max_buffered_size: 1GB }}
+"""
+
+
 class Spread(NamedTuple):
     """What several runs gave."""
 
@@ -47,8 +53,10 @@ class Server(NamedTuple):
 def nats_server() -> Iterator[Server]:
     """Run a nats-server with JetStream on a free port of the loopback address."""
     binary = shutil.which("nats-server", path=sysconfig.get_path("scripts")) or "nats-server"
-    with folder() as store:
-        yield from _serve([binary, "-a", "127.0.0.1", "-p", "-1", "-js", "-sd", str(store)])
+    with folder() as place:
+        config = place / "nats.conf"
+        config.write_text(JETSTREAM.format(store=place))
+        yield from _serve([binary, "-a", "127.0.0.1", "-p", "-1", "-c", str(config)])
 
 
 def _serve(command: list[str]) -> Iterator[Server]:

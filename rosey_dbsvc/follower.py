@@ -9,7 +9,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from rosey_dbsvc.cursor import BEGINNING, Cursor, Position
-from rosey_dbsvc.errors import NoJetStream
+from rosey_dbsvc.errors import NoJetStream, StreamRefused
 from rosey_dbsvc.events import Events
 from rosey_dbsvc.patience import Patience
 from rosey_dbsvc.pulling import NANOSECONDS, Interrupted, pulled
@@ -18,8 +18,8 @@ from rosey_dbsvc.writer import Writer
 
 logger = logging.getLogger(__name__)
 
-AWAY: Final = (Interrupted, Unavailable, NoJetStream)
-"""What passes. The database knows where to read on."""
+AWAY: Final = (Interrupted, Unavailable, NoJetStream, StreamRefused)
+"""What may pass. The database knows where to read on."""
 
 SHORT: Final = 5.0
 """How long a stream may be shorter than it was: a new leader has yet to catch up. In seconds."""
@@ -52,7 +52,7 @@ class Follower:
         )
 
     async def run(self) -> None:
-        """Read on until cancelled. Raises StreamDiffers or StreamRefused."""
+        """Read on until cancelled. Raises StreamDiffers."""
         while True:
             try:
                 await self._begin(await self._stream.state())
