@@ -20,7 +20,7 @@ from nats.js.api import (
 
 from rosey_dbsvc.connection import GONE, describe
 from rosey_dbsvc.contract import EVENTS
-from rosey_dbsvc.errors import DbsvcError, NoJetStream, StreamDiffers, StreamRefused
+from rosey_dbsvc.errors import ConnectionLost, DbsvcError, NoJetStream, StreamDiffers, StreamRefused
 from rosey_dbsvc.settings import UNLIMITED, Durable, show_age
 
 API_TIMEOUT: Final = 2.0
@@ -48,10 +48,14 @@ class State(NamedTuple):
 
 
 class Stream:
-    """One stream of a JetStream. Every method may raise Unavailable, which may pass."""
+    """One stream of a JetStream.
+
+    Every method may raise Unavailable, which may pass, and ConnectionLost, which does not.
+    """
 
     def __init__(self, nc: Client, prefix: str, durable: Durable) -> None:
         self.name = durable.stream
+        self._nc = nc
         self._js = nc.jetstream(timeout=API_TIMEOUT)
         self._update = durable.update
         self._wanted = StreamConfig(
@@ -73,7 +77,7 @@ class Stream:
 
         Raises NoJetStream, StreamRefused, or StreamDiffers naming each setting.
         """
-        with explained(self.name):
+        with explained(self._nc, self.name):
             found = await self._find()
             if differing := differences(found.config, self._wanted):
                 if not self._update:
@@ -94,7 +98,7 @@ class Stream:
 
         Raises StreamDiffers if it captures other subjects, StreamRefused if it is not to be made.
         """
-        with explained(self.name):
+        with explained(self._nc, self.name):
             info = await (self._find() if make else self._js.stream_info(self.name))
         if set(info.config.subjects or ()) != set(self._wanted.subjects or ()):
             raise StreamDiffers(f"the stream {self.name} captures other subjects than our events")
@@ -119,7 +123,7 @@ class Stream:
             inactive_threshold=INACTIVE,
             **start,
         )
-        with explained(self.name):
+        with explained(self._nc, self.name):
             consumer = await self._js.add_consumer(self.name, config)
         return f"$JS.API.CONSUMER.MSG.NEXT.{self.name}.{consumer.name}"
 
@@ -156,7 +160,7 @@ SHOWN: Final = (
 
 
 @contextmanager
-def explained(stream: str) -> Iterator[None]:
+def explained(nc: Client, stream: str) -> Iterator[None]:
     """Raise what JetStream says as errors of ours."""
     try:
         yield
@@ -169,6 +173,8 @@ def explained(stream: str) -> Iterator[None]:
     except TimeoutError:
         raise Unavailable from None
     except GONE as error:
+        if nc.is_closed:
+            raise ConnectionLost from None
         raise Unavailable(describe(error)) from None
 
 

@@ -13,18 +13,19 @@ import pytest
 from support.asker import Asking, asking
 from support.flood import flooding
 from support.log import contents, info, numbers
-from support.processes import SERVING, Running
+from support.processes import SERVING, Running, running
 from support.servers import Cluster, cluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+REPLICATED = ("--durable", "--stream-replicas", 3)
 
 LOADED = 3.0
 """How long the load goes on after each kill, in seconds."""
 
 
 def service(servers: Cluster, path: Path) -> Running:
-    replicas = ("--durable", "--stream-replicas", 3)
-    return Running("--nats-url", servers.urls, "--db-path", path, *replicas)
+    return Running("--nats-url", servers.urls, "--db-path", path, *REPLICATED)
 
 
 async def leader(urls: str) -> str:
@@ -85,3 +86,27 @@ def test_the_loss_of_the_leader_and_of_each_service_in_turn_costs_no_event_and_a
     print(json.dumps(gaps), os.cpu_count(), "cores")
     assert numbers(paths[0]) == list(range(count))
     assert contents(paths[0]) == contents(paths[1])
+
+
+def test_a_cluster_without_a_leader_is_waited_for_and_the_wait_can_be_stopped(
+    tmp_path: Path,
+) -> None:
+    servers = Cluster(tmp_path / "servers")
+    first, *others = servers.nodes.values()
+    try:
+        first.start()
+        command = ("--nats-url", first.url, "--db-path", tmp_path / "one.db", *REPLICATED)
+        with running(*command) as process:
+            process.wait_for("waiting for JetStream, trying again: ")
+            assert process.stop() == 0
+            assert "Traceback" not in process.said
+        with running(*command) as process:
+            process.wait_for("waiting for JetStream, trying again: ")
+            for other in others:
+                other.start()
+            process.wait_for("JetStream answers, after")
+            process.wait_for(SERVING)
+            assert process.stop() == 0
+    finally:
+        for server in servers.nodes.values():
+            server.kill()

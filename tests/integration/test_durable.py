@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -645,3 +646,41 @@ async def test_a_message_without_a_place_in_the_stream_is_not_applied(
         await Bot(nc, prefix).settled()
     assert await read(path) == list(range(10))
     assert await rows(path, "SELECT username FROM user_stats") == []
+
+
+async def test_a_connection_that_its_owner_has_closed_is_lost(
+    stream_server: NatsServer, path: Path, prefix: str, stream: str
+) -> None:
+    host = await nats.connect(stream_server.url)
+    await host.close()
+    with pytest.raises(errors.ConnectionLost), anyio.fail_after(10):
+        await DatabaseService(host, path, prefix=prefix, durable=Durable(stream=stream)).serve()
+
+
+async def test_a_connection_that_its_owner_closes_while_the_service_catches_up_is_lost(
+    stream_server: NatsServer,
+    path: Path,
+    prefix: str,
+    stream: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Slow(BotDatabase):
+        def user_joined(self, username: str) -> None:
+            time.sleep(2)
+            super().user_joined(username)
+
+    host = await nats.connect(stream_server.url)
+    durable = Durable(stream=stream)
+    async with DatabaseService(host, path, prefix=prefix, durable=durable):
+        pass
+    await Bot(host, prefix).tell("user.joined", username="alice")
+    await Bot(host, prefix).told()
+    service = DatabaseService(host, path, prefix=prefix, durable=durable, factory=Slow)
+    with pytest.raises(errors.ConnectionLost), anyio.fail_after(20), errors.sole_error():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(service.serve)
+            while f"reading on in the stream {stream} from 1, 1 events behind" not in (
+                caplog.messages
+            ):
+                await anyio.sleep(0.01)
+            await host.close()
