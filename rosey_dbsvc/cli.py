@@ -211,7 +211,7 @@ def run(  # noqa: PLR0913, PLR0917  a parameter a flag
         update=stream_update,
     )
     if not durable and wanted != Durable():
-        raise InvalidSettings("the flags of the stream say nothing without --durable")
+        raise InvalidSettings("the --stream flags are of no use without --durable: add it")
     settings = Settings(
         nats_urls=tuple(map(check_url, split_urls(nats_url or []))),
         db_path=db_path,
@@ -227,14 +227,25 @@ def run(  # noqa: PLR0913, PLR0917  a parameter a flag
 @app.command()
 def replay(
     db_path: Annotated[str, typer.Option(help="The new SQLite file.")],
-    nats_url: NatsUrl = None,
+    nats_url: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="NATS_URL",
+            help="The NATS server that has the stream. One that the service has started itself runs"
+            " as long as the service.",
+            show_default=LOCAL_SERVER,
+        ),
+    ] = None,
     prefix: Prefix = DEFAULT_PREFIX,
     database: Database = "",
-    stream: StreamName = DEFAULT_STREAM,
+    stream: Annotated[
+        str, typer.Option(envvar="ROSEY_DBSVC_STREAM", help="The JetStream stream to replay.")
+    ] = DEFAULT_STREAM,
 ) -> None:
     """Make a new file from what a stream has; the tables become those of any other such file.
 
-    Broken off, it goes on where it was when it is called again.
+    Broken off, it goes on where it was when it is called again. Exit codes: 0 all that the stream
+    had is in the file, 1 failed, 2 could not start, 130 or 143 ended by a signal.
     """
     from rosey_dbsvc import logs, progress
     from rosey_dbsvc.replaying import replay
@@ -245,11 +256,13 @@ def replay(
         db_path=db_path,
         prefix=prefix,
         database=database,
-        durable=Durable(stream=stream),
     )
     with progress.bar(f"replaying {stream}") as report:
-        counts = replay(settings, report)
-    typer.echo(f"{counts.applied} events of the stream {stream} applied to {db_path}")
+        done = replay(settings, Durable(stream=stream), report)
+    typer.echo(f"{done.counts.applied} events of the stream {stream} applied to {db_path}")
+    if done.ended_by is not None:
+        typer.echo(f"{done.ended_by.name} came before the end: call it again to go on", err=True)
+        sys.exit(128 + done.ended_by)
 
 
 def split_urls(given: list[str]) -> list[str]:

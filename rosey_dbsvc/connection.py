@@ -140,14 +140,15 @@ class Watch:
 
 @asynccontextmanager
 async def connected(
-    servers: Sequence[str], counts: Counts, on_denied: OnDenied
+    servers: Sequence[str], counts: Counts, on_denied: OnDenied, *, patient: bool = True
 ) -> AsyncIterator[Client]:
     """Connect, however long it takes, and close the connection at the end.
 
-    Raises InvalidSettings for a URL that is none, and ConnectionRefused for credentials that are
-    not the server's. `on_denied` is called if the server later refuses a subscription, or us.
+    Raises InvalidSettings for a URL that is none, ConnectionRefused for credentials that are not
+    the server's, and NoServer if none answers and there is no patience. `on_denied` is called if
+    the server later refuses a subscription, or us.
     """
-    nc, watch = await _connect(list(servers), counts, on_denied)
+    nc, watch = await _connect(list(servers), counts, on_denied, patient=patient)
     try:
         yield nc
     finally:
@@ -155,13 +156,17 @@ async def connected(
         await close(nc)
 
 
-async def _connect(servers: list[str], counts: Counts, on_denied: OnDenied) -> tuple[Client, Watch]:
+async def _connect(
+    servers: list[str], counts: Counts, on_denied: OnDenied, *, patient: bool
+) -> tuple[Client, Watch]:
     delay = FIRST_DELAY
+    shown = ", ".join(map(redact, servers))
     while True:
         try:
             return await _attempt(servers, Watch(len(servers), counts, on_denied))
         except Unreachable as error:
-            shown = ", ".join(map(redact, servers))
+            if not patient:
+                raise NoServer(f"no NATS server answers at {shown}: {error}") from None
             logger.warning("waiting for NATS at %s: %s", shown, error)
         await anyio.sleep(delay)
         delay = min(2 * delay, LONGEST_DELAY)

@@ -20,6 +20,10 @@ CREATE TABLE IF NOT EXISTS rosey_dbsvc_cursor (
 )
 """
 HAS_TABLE: Final = "SELECT 1 FROM sqlite_master WHERE name = 'rosey_dbsvc_cursor'"
+TABLES: Final = """
+SELECT name FROM sqlite_master
+WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name NOT LIKE 'rosey_dbsvc_%'
+"""
 FOLLOWED: Final = "SELECT stream FROM rosey_dbsvc_cursor LIMIT 1"
 READ: Final = "SELECT created, sequence, stored_at FROM rosey_dbsvc_cursor WHERE stream = ?"
 WRITE: Final = """
@@ -58,6 +62,8 @@ class Cursor(ABC):
         self.created = ""
         """When the stream was made: another of the same name is another stream. Empty: none yet."""
         self.position = BEGINNING
+        self.of_others = False
+        """Whether the database has a history that did not come from this stream."""
 
     def begin(self, created: str) -> None:
         """Be at the beginning of the stream that was made then."""
@@ -85,11 +91,20 @@ class TableCursor(Cursor):
             cursor.execute(MAKE)
             if row := cursor.execute(READ, (stream,)).fetchone():
                 self.created, self.position = row[0], Position(*row[1:])
+            else:
+                self.of_others = _has_history(cursor)
         conn.commit()
 
     def _write(self, position: Position) -> None:
         identity = {"stream": self.stream, "created": self.created}
         self._conn.execute(WRITE, identity | asdict(position))
+
+
+def _has_history(cursor: sqlite3.Cursor) -> bool:
+    # Tables of a single row are there from the beginning.
+    tables = [name for (name,) in cursor.execute(TABLES)]
+    second = 'SELECT 1 FROM "{}" LIMIT 1 OFFSET 1'
+    return any(cursor.execute(second.format(name)).fetchone() for name in tables)
 
 
 def stream_of(conn: sqlite3.Connection) -> str:

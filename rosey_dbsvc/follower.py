@@ -9,7 +9,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from rosey_dbsvc.cursor import BEGINNING, Cursor, Position
-from rosey_dbsvc.errors import NoJetStream, StreamRefused
+from rosey_dbsvc.errors import CannotOpen, NoJetStream, StreamRefused
 from rosey_dbsvc.events import Events
 from rosey_dbsvc.patience import Patience
 from rosey_dbsvc.pulling import NANOSECONDS, Interrupted, pulled
@@ -52,7 +52,7 @@ class Follower:
         )
 
     async def run(self) -> None:
-        """Read on until cancelled. Raises StreamDiffers."""
+        """Read on until cancelled. Raises StreamDiffers, CannotOpen or ConnectionLost."""
         while True:
             try:
                 await self._begin(await self._stream.state())
@@ -78,6 +78,11 @@ class Follower:
         if known and known != state.created:
             logger.warning(
                 "the stream %s was made anew: reading it from its beginning", self._stream.name
+            )
+        if not known and state.last and self._cursor.of_others:
+            raise CannotOpen(
+                "the database has a history already, and no place in the stream "
+                f"{self._stream.name}: begin with a new file, or a copy of one that follows it"
             )
         if known != state.created:
             await self._writer.begin(0)
@@ -126,7 +131,7 @@ class Follower:
             )
         else:
             logger.error(
-                "%d events of the stream %s expired unseen: they are lost",
+                "%d events of the stream %s expired unseen, or were deleted: they are lost",
                 missing,
                 self._stream.name,
             )

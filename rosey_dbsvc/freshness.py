@@ -13,6 +13,7 @@ from rosey_dbsvc.connection import GONE
 from rosey_dbsvc.contract import MessageLog
 from rosey_dbsvc.counts import Counts
 from rosey_dbsvc.errors import DatabaseFailed
+from rosey_dbsvc.patience import Patience
 from rosey_dbsvc.writer import Writer
 
 PATIENCE: Final = 5.0
@@ -20,8 +21,6 @@ PATIENCE: Final = 5.0
 
 MOST_BEHIND: Final = 1.0
 """How long it waits for the database to come up with the stream, in seconds."""
-AGAIN: Final = 0.1
-"""After how many seconds a stream without an answer is asked again."""
 
 STALE: Final = "Rosey-Stale"
 UNKNOWN: Final = "unknown"
@@ -80,6 +79,9 @@ class Horizon:
         self._headers = {"Nats-Expected-Stream": stream, "Nats-Expected-Last-Sequence": NEVER}
         self._writer = writer
         self._counts = counts
+        self._patience = Patience(
+            f"the stream {stream} does not say how far it is", f"the stream {stream} says it again"
+        )
         self._asking = anyio.Lock()
         self._asked = 0
         self._last: int | None = None
@@ -106,7 +108,8 @@ class Horizon:
                 self._asked, self._last = self._asked + 1, None
                 self._last = await self._question()
                 if self._last is None:
-                    await anyio.sleep(AGAIN)
+                    await self._patience.wait("nobody answers for it")
+            self._patience.over()
             return self._last
 
     async def _question(self) -> int | None:

@@ -22,7 +22,7 @@ def one_writer(path: str | os.PathLike[str]) -> Iterator[None]:
     # Of the service, not of a thread: it is released in whichever thread closes the database.
     lock = FileLock(held, blocking=False, thread_local=False)
     try:
-        _check(file)
+        check_file(path)
         lock.acquire()
         held.write_text(f"{os.getpid()}\n")
     except Timeout:
@@ -40,7 +40,11 @@ def one_writer(path: str | os.PathLike[str]) -> Iterator[None]:
         lock.release()
 
 
-def _check(file: Path) -> None:
+def check_file(path: str | os.PathLike[str]) -> None:
+    """Raise CannotOpen if no file of this name can be made."""
+    if not os.fspath(path):
+        raise CannotOpen("the path of the database is empty")
+    file = Path(os.path.realpath(path))
     if file.is_dir():
         raise CannotOpen(f"{file} is a directory: name a file in it")
     if not file.parent.is_dir():

@@ -37,7 +37,7 @@ def opened(database: object, factory: Factory, durable: Durable | None = None) -
     """
     with ExitStack() as stack:
         if isinstance(database, str | os.PathLike):
-            path = _check_path(os.fspath(database))
+            path = os.fspath(database)
             if path != IN_MEMORY:
                 stack.enter_context(one_writer(path))
             database = _make(factory, path)
@@ -70,7 +70,7 @@ def _check_free(storage: Storage) -> None:
     if stream := storage.followed:
         raise CannotOpen(
             f"{storage.name} follows the stream {stream}: run it with --durable, or give that up "
-            f"with sqlite3 {storage.name} 'DROP TABLE rosey_dbsvc_cursor'"
+            f"for good with sqlite3 {storage.name} 'DROP TABLE rosey_dbsvc_cursor'"
         )
 
 
@@ -90,12 +90,6 @@ def load_factory(name: str) -> Factory:
     if not callable(factory):
         raise InvalidSettings(f"{name} cannot be called with the path of a file")
     return factory  # type: ignore[no-any-return]
-
-
-def _check_path(path: str) -> str:
-    if not path:
-        raise CannotOpen("the path of the database is empty")
-    return path
 
 
 def _make(factory: Factory, path: str) -> object:

@@ -1,5 +1,6 @@
 """A stream replayed into a new file, and done."""
 
+import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -14,9 +15,11 @@ from rosey_dbsvc.counts import Counts
 from rosey_dbsvc.database import BotDatabase
 from rosey_dbsvc.errors import CannotOpen, DbsvcError, sole_error
 from rosey_dbsvc.events import Events
+from rosey_dbsvc.lock import check_file
 from rosey_dbsvc.opening import load_factory, opened
 from rosey_dbsvc.progress import Report
 from rosey_dbsvc.settings import Durable, Settings
+from rosey_dbsvc.signals import obey_signals
 from rosey_dbsvc.source import following
 from rosey_dbsvc.storage import Storage
 from rosey_dbsvc.stream import Stream
@@ -26,38 +29,82 @@ from rosey_dbsvc.writer import Writer
 REPORTED_EVERY: Final = 0.1
 """In seconds."""
 
+NAME_A_NEW: Final = "name a new file"
 CURSOR: Final = "SELECT 1 FROM rosey_dbsvc_cursor WHERE stream = ?"
 
 
-def replay(settings: Settings, report: Report) -> Counts:
-    """Apply what the stream has to a file that is new, or that a replay has left unfinished.
+class Replay:
+    """One `rosey-dbsvc replay`."""
 
-    Raises a CannotStart, or NotADatabase.
-    """
-    return anyio.run(_replay, settings, settings.durable or Durable(), report)
+    def __init__(self, settings: Settings, durable: Durable, report: Report) -> None:
+        self.counts = Counts()
+        self.ended_by: signal.Signals | None = None
+        """The signal that broke it off."""
+        self._settings = settings
+        self._durable = durable
+        self._report = report
+        self._denial: DbsvcError | None = None
+        self._scope = CancelScope()
+
+    async def run(self) -> None:
+        """Apply what the stream has until a signal comes. Raises a CannotStart or NotADatabase."""
+        with sole_error():
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(obey_signals, self._break_off, name="signals")
+                with self._scope:
+                    await self._replay()
+                tasks.cancel_scope.cancel()
+        if self._denial is not None:
+            raise self._denial
+
+    def _break_off(self, number: signal.Signals) -> None:
+        self.ended_by = number
+        self._scope.cancel()
+
+    def _deny(self, error: DbsvcError) -> None:
+        self._denial = error
+        self._scope.cancel()
+
+    async def _replay(self) -> None:
+        path, stream = self._settings.db_path, self._durable.stream
+        await to_thread.run_sync(_check_new, path, stream)
+        factory = load_factory(self._settings.database) if self._settings.database else BotDatabase
+        urls = self._settings.nats_urls
+        async with connected(urls, self.counts, self._deny, patient=False) as nc:
+            state = await Stream(nc, self._settings.prefix, self._durable).state(make=False)
+            async with in_threads(opened(path, factory, self._durable)) as storage:
+                if storage.cursor and storage.cursor.created not in {"", state.created}:
+                    raise CannotOpen(f"{path} is from another stream {stream}: {NAME_A_NEW}")
+                await self._catch_up(nc, storage)
+
+    async def _catch_up(self, nc: Client, storage: Storage) -> None:
+        prefix = self._settings.prefix
+        writer = Writer(storage.apply, self.counts)
+        events = Events(prefix, writer, self.counts)
+        async with anyio.create_task_group() as committing:
+            committing.start_soon(writer.run, name="writer")
+            async with following(nc, prefix, self._durable, storage, writer, events) as follower:
+                await follower.begun.wait()
+                while writer.reached < follower.target:
+                    with anyio.move_on_after(REPORTED_EVERY):
+                        await writer.wait_reached(follower.target)
+                    self._report(min(writer.reached, follower.target), follower.target)
+            writer.end()
 
 
-async def _replay(settings: Settings, durable: Durable, report: Report) -> Counts:
-    await to_thread.run_sync(_check_new, settings.db_path, durable.stream)
-    factory = load_factory(settings.database) if settings.database else BotDatabase
-    counts = Counts()
-    denials: list[DbsvcError] = []
-    with sole_error(), CancelScope() as scope:
+def replay(settings: Settings, durable: Durable, report: Report) -> Replay:
+    """Apply what the stream has to a file that is new, or that a replay has left unfinished."""
 
-        def on_denied(error: DbsvcError) -> None:
-            denials.append(error)
-            scope.cancel()
+    async def run() -> Replay:
+        it = Replay(settings, durable, report)
+        await it.run()
+        return it
 
-        async with connected(settings.nats_urls, counts, on_denied) as nc:
-            await Stream(nc, settings.prefix, durable).state(make=False)
-            async with in_threads(opened(settings.db_path, factory, durable)) as storage:
-                await _catch_up(nc, settings.prefix, durable, storage, counts, report)
-    if denials:
-        raise denials[0]
-    return counts
+    return anyio.run(run)
 
 
 def _check_new(path: str, stream: str) -> None:
+    check_file(path)
     file = Path(path)
     if not file.exists() or not file.stat().st_size:
         return
@@ -67,20 +114,4 @@ def _check_new(path: str, stream: str) -> None:
     except sqlite3.Error:
         known = None
     if known is None:
-        raise CannotOpen(f"{path} is there already, and not from this stream: name a new file")
-
-
-async def _catch_up(
-    nc: Client, prefix: str, durable: Durable, storage: Storage, counts: Counts, report: Report
-) -> None:
-    writer = Writer(storage.apply, counts)
-    events = Events(prefix, writer, counts)
-    async with anyio.create_task_group() as committing:
-        committing.start_soon(writer.run, name="writer")
-        async with following(nc, prefix, durable, storage, writer, events) as follower:
-            await follower.begun.wait()
-            while writer.reached < follower.target:
-                with anyio.move_on_after(REPORTED_EVERY):
-                    await writer.wait_reached(follower.target)
-                report(min(writer.reached, follower.target), follower.target)
-        writer.end()
+        raise CannotOpen(f"{path} is there already, and from no stream {stream}: {NAME_A_NEW}")

@@ -4,23 +4,21 @@ import logging
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
 
 import anyio
-from anyio import TASK_STATUS_IGNORED, CancelScope
-from anyio.abc import TaskStatus
+from anyio import CancelScope
 
 from rosey_dbsvc.connection import is_served
 from rosey_dbsvc.database import BotDatabase
 from rosey_dbsvc.embedded import nats_server
 from rosey_dbsvc.errors import sole_error
+from rosey_dbsvc.lock import check_file
 from rosey_dbsvc.opening import load_factory
 from rosey_dbsvc.service import DatabaseService
 from rosey_dbsvc.settings import Settings
+from rosey_dbsvc.signals import obey_signals
 
 logger = logging.getLogger(__name__)
-
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Process:
@@ -36,7 +34,7 @@ class Process:
         """Serve until a signal comes; return the exit code. Raises a DbsvcError."""
         with sole_error():
             async with anyio.create_task_group() as tasks:
-                await tasks.start(self._obey_signals, name="signals")
+                await tasks.start(obey_signals, self._obey, name="signals")
                 with self._scope:
                     await self._serve()
                 tasks.cancel_scope.cancel()
@@ -54,12 +52,6 @@ class Process:
                 durable=settings.durable,
             )
             await self._service.serve()
-
-    async def _obey_signals(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        with anyio.open_signal_receiver(*SIGNALS) as signals:
-            task_status.started()
-            async for number in signals:
-                self._obey(number)
 
     def _obey(self, number: signal.Signals) -> None:
         if not self._scope.cancel_called:
@@ -79,9 +71,12 @@ async def _servers(settings: Settings) -> AsyncIterator[list[str]]:
     elif await is_served("localhost", port):
         yield [f"nats://localhost:{port}"]
     else:
+        check_file(settings.db_path)  # or the server would make the folder, with a store in it
         store = f"{settings.db_path}.jetstream" if settings.durable else ""
         async with nats_server(port, store) as url:
             logger.info("no NATS server on port %d, started one of our own: %s", port, url)
+            if store:
+                logger.info("it stores its streams in %s", store)
             yield [url]
 
 

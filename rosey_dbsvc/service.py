@@ -93,7 +93,7 @@ class DatabaseService:
         finally:
             self._serving = None
             serving.finished.set()
-            if serving.started:
+            if serving.started or self.counts.applied:
                 self._say_stopped()
         if serving.failure is not None:
             raise serving.failure

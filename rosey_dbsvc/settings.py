@@ -116,6 +116,14 @@ def show_age(seconds: float) -> str:
     return f"{seconds:g}"
 
 
+def show_size(size: int) -> str:
+    """Return a size as `parse_size` takes it."""
+    for unit, length in reversed(BYTES.items()):
+        if size % length == 0:
+            return f"{size // length}{unit}"
+    return str(size)
+
+
 def check_url(url: str) -> str:
     """Return the URL as nats-py understands it.
 

@@ -1,5 +1,6 @@
 """The stream that captures the events: found, made, checked, and changed only when told to."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
@@ -21,7 +22,9 @@ from nats.js.api import (
 from rosey_dbsvc.connection import GONE, describe
 from rosey_dbsvc.contract import EVENTS
 from rosey_dbsvc.errors import ConnectionLost, DbsvcError, NoJetStream, StreamDiffers, StreamRefused
-from rosey_dbsvc.settings import UNLIMITED, Durable, show_age
+from rosey_dbsvc.settings import UNLIMITED, Durable, show_age, show_size
+
+logger = logging.getLogger(__name__)
 
 API_TIMEOUT: Final = 2.0
 """How long an answer of JetStream's may take, in seconds."""
@@ -31,8 +34,14 @@ INACTIVE: Final = 30.0
 
 # From the server's errors.json. The others may pass, like a cluster that has no leader yet.
 NOT_ENABLED: Final = frozenset({10039, 10076})
-NOT_CLUSTERED: Final = 10074
 UNAVAILABLE: Final = frozenset({10004, 10005, 10008, 10009, 10118})
+
+HINTS: Final = {
+    10059: "there is none of that name; see --stream and --nats-url",
+    10065: "name that one with --stream, or another --prefix",
+    10074: "--stream-replicas takes 1 here",
+}
+"""What to do, for those refusals that say too little."""
 
 
 class Unavailable(DbsvcError):
@@ -58,10 +67,12 @@ class Stream:
         self._nc = nc
         self._js = nc.jetstream(timeout=API_TIMEOUT)
         self._update = durable.update
+        self._prefix = f"{prefix}."
+        self._subjects = [f"{prefix}.{event.name}" for event in EVENTS]
         self._wanted = StreamConfig(
             name=durable.stream,
             description="What a chat bot has told rosey-dbsvc",
-            subjects=[f"{prefix}.{event.name}" for event in EVENTS],
+            subjects=self._subjects,
             retention=RetentionPolicy.LIMITS,
             storage=StorageType.FILE,
             discard=DiscardPolicy.OLD,
@@ -79,29 +90,45 @@ class Stream:
         """
         with explained(self._nc, self.name):
             found = await self._find()
-            if differing := differences(found.config, self._wanted):
+            self._check_subjects(found)
+            if differing := ", ".join(differences(found.config, self._wanted)):
                 if not self._update:
                     raise StreamDiffers(
-                        f"the stream {self.name} is there with other settings: "
-                        f"{', '.join(differing)}; ask for those, or change it with --stream-update"
+                        f"the stream {self.name} is there with other settings: {differing}; "
+                        "ask for those, or change it with --stream-update"
                     )
                 await self._js.update_stream(changed(found.config, self._wanted))
+                logger.info("changed the stream %s, which had %s", self.name, differing)
+
+    def _check_subjects(self, found: StreamInfo) -> None:
+        """See that the stream is not somebody else's, whatever may be changed."""
+        if not all(subject.startswith(self._prefix) for subject in found.config.subjects or [""]):
+            raise StreamDiffers(
+                f"the stream {self.name} captures subjects that do not begin with {self._prefix}: "
+                "choose another with --stream"
+            )
 
     async def _find(self) -> StreamInfo:
         try:
             return await self._js.stream_info(self.name)
         except errors.NotFoundError:
-            return await self._js.add_stream(self._wanted)
+            made = await self._js.add_stream(self._wanted)
+            logger.info("made the stream %s", self.name)
+            return made
 
     async def state(self, *, make: bool = True) -> State:
         """Return what the stream has; make it if it is not there.
 
-        Raises StreamDiffers if it captures other subjects, StreamRefused if it is not to be made.
+        Raises StreamDiffers if it is not for these events, StreamRefused if it is not to be made.
         """
         with explained(self._nc, self.name):
             info = await (self._find() if make else self._js.stream_info(self.name))
-        if set(info.config.subjects or ()) != set(self._wanted.subjects or ()):
-            raise StreamDiffers(f"the stream {self.name} captures other subjects than our events")
+        self._check_subjects(info)
+        if make and (lacking := set(self._subjects) - set(info.config.subjects or ())):
+            raise StreamDiffers(
+                f"the stream {self.name} does not capture {min(lacking)}: "
+                "change it with --stream-update"
+            )
         return State(str(info.created), info.state.first_seq, info.state.last_seq)
 
     async def consume(self, sequence: int, since: str = "") -> str:
@@ -145,7 +172,7 @@ def changed(found: StreamConfig, wanted: StreamConfig) -> StreamConfig:
 
 
 def _size(most: int) -> str:
-    return "none" if most == UNLIMITED else str(most)
+    return "none" if most == UNLIMITED else show_size(most)
 
 
 SHOWN: Final = (
@@ -169,7 +196,8 @@ def explained(nc: Client, stream: str) -> Iterator[None]:
     except errors.APIError as error:
         if error.err_code in UNAVAILABLE:
             raise Unavailable(error.description or "") from None
-        raise StreamRefused(f"JetStream refuses the stream {stream}: {error.description}") from None
+        why = ": ".join(filter(None, (error.description, HINTS.get(error.err_code or 0))))
+        raise StreamRefused(f"JetStream refuses the stream {stream}: {why}") from None
     except TimeoutError:
         raise Unavailable from None
     except GONE as error:

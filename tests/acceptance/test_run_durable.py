@@ -136,14 +136,16 @@ def test_a_replay_goes_on_where_it_was_and_takes_no_file_of_others(
         process.wait_for(SERVING)
     refused = run("replay", "--nats-url", stream_server.url, "--db-path", core)
     assert refused.returncode == 2
-    assert f"{core} is there already, and not from this stream: name a new file" in refused.stderr
+    assert (
+        f"{core} is there already, and from no stream ROSEY_DB: name a new file" in refused.stderr
+    )
     assert not select(core, "SELECT name FROM sqlite_master WHERE name LIKE 'rosey_dbsvc%'")
 
 
 def test_a_replay_of_no_stream_is_one_line(stream_server: NatsServer, tmp_path: Path) -> None:
     refused = run("replay", "--nats-url", stream_server.url, "--db-path", tmp_path / "new.db")
     assert refused.returncode == 2
-    assert re.search("refuses the stream ROSEY_DB: stream not found", refused.stderr)
+    assert re.search("refuses the stream ROSEY_DB: stream not found: there is none", refused.stderr)
     assert "Traceback" not in refused.stderr
     assert not (tmp_path / "new.db").exists()
 
@@ -155,7 +157,7 @@ def test_a_replay_of_no_stream_is_one_line(stream_server: NatsServer, tmp_path: 
         (("--stream-replicas", "9", "--durable"), "--stream-replicas takes 1 to 5"),
         (("--stream-max-age", "week", "--durable"), "--stream-max-age takes an age like 7d"),
         (("--stream-max-bytes", "big", "--durable"), "--stream-max-bytes takes a size like 500M"),
-        (("--stream-max-bytes", "1G"), "the flags of the stream say nothing without --durable"),
+        (("--stream-max-bytes", "1G"), "of no use without --durable: add it"),
     ],
 )
 def test_a_flag_of_the_stream_without_a_use_is_one_line(

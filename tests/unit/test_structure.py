@@ -8,7 +8,8 @@ import rosey_dbsvc
 PACKAGE = Path(rosey_dbsvc.__file__).parent
 
 ROOMS = """
-__main__ cli running replaying progress embedded service serving source follower pulling stream
+__main__ cli running replaying signals progress embedded service serving source
+follower pulling stream
 consumer answers freshness events intake unless threads writer opening lock storage
 cursor grouping database patience connection logs tables settings faults codec
 contract counts errors
