@@ -18,7 +18,11 @@ Obey = Callable[[signal.Signals], None]
 
 async def obey_signals(obey: Obey, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
     """Call the function with each signal; started means that they end the process no more."""
-    with anyio.open_signal_receiver(*SIGNALS) as signals:
-        task_status.started()
-        async for number in signals:
-            obey(number)
+    try:
+        with anyio.open_signal_receiver(*SIGNALS) as signals:
+            task_status.started()
+            async for number in signals:
+                obey(number)
+    finally:
+        for each in SIGNALS:  # what is left is the way out
+            signal.signal(each, signal.SIG_IGN)

@@ -202,3 +202,73 @@ def test_the_environment_can_ask_for_it(stream_server: NatsServer, path: Path) -
         process.wait_for("reading on in the stream OTHER from 1, 0 events behind")
         process.wait_for(SERVING)
         assert process.stop() == 0
+
+
+def test_a_replay_that_is_broken_off_says_so_and_goes_on_when_it_is_called_again(
+    stream_server: NatsServer, path: Path, tmp_path: Path
+) -> None:
+    let_serve(stream_server, path)
+    anyio.run(publish_all, stream_server.url, range(200_000))
+    new = tmp_path / "new.db"
+    arguments = ("--nats-url", stream_server.url, "--db-path", new)
+    with running(*arguments, verb="replay") as process:
+        while not new.exists() or not select(new, "SELECT name FROM sqlite_master"):
+            time.sleep(0.01)
+        for _ in range(3):
+            process.send(signal.SIGINT)
+            time.sleep(0.01)
+        assert process.wait() == 128 + signal.SIGINT
+        assert "SIGINT came before the end: call it again to go on" in process.said
+        assert "Traceback" not in process.said
+    assert run("replay", *arguments).returncode == 0
+    assert numbers(new) == list(range(200_000))
+
+
+def test_a_replay_takes_no_file_of_another_server_and_needs_one_that_answers(
+    stream_server: NatsServer, path: Path, tmp_path: Path
+) -> None:
+    let_serve(stream_server, path)
+    with nats_server("-js", "-sd", str(tmp_path / "other")) as other:
+        let_serve(other, tmp_path / "other.db")
+        refused = run("replay", "--nats-url", other.url, "--db-path", path)
+        assert refused.returncode == 2
+        assert f"{path} is from another stream ROSEY_DB: name a new file" in refused.stderr
+    refused = run("replay", "--nats-url", other.url, "--db-path", path)
+    assert refused.returncode == 2
+    assert f"no NATS server answers at {other.url}" in refused.stderr
+
+
+def test_a_file_with_a_history_of_its_own_is_not_mixed_with_that_of_a_stream(
+    stream_server: NatsServer, path: Path, tmp_path: Path
+) -> None:
+    core = tmp_path / "core.db"
+    with running("--nats-url", stream_server.url, "--db-path", core) as process:
+        process.wait_for(SERVING)
+        anyio.run(publish_all, stream_server.url, range(10))
+        assert process.stop() == 0
+    let_serve(stream_server, core)  # the stream is new and empty, so nothing can be there twice
+    anyio.run(publish_all, stream_server.url, range(10, 20))
+    let_serve(stream_server, core)
+    assert numbers(core) == list(range(20))
+    with running("--nats-url", stream_server.url, "--db-path", path, "--prefix", "x") as process:
+        process.wait_for(SERVING)
+        process.stop()
+    let_serve(stream_server, path)  # empty as it is, it may take all of it
+    assert numbers(path) == list(range(10, 20))
+    late = tmp_path / "late.db"
+    with running("--nats-url", stream_server.url, "--db-path", late) as process:
+        process.wait_for(SERVING)
+        anyio.run(publish_all, stream_server.url, range(20, 30))
+        assert process.stop() == 0
+    refused = run("run", "--nats-url", stream_server.url, "--db-path", late, "--durable")
+    assert refused.returncode == 2
+    assert "the database has a history already, and no place in the stream" in refused.stderr
+    assert numbers(late) == list(range(20, 30))
+
+
+def test_a_path_that_cannot_be_makes_no_folder(tmp_path: Path) -> None:
+    gone = tmp_path / "gone" / "bot_data.db"
+    refused = run("run", "--durable", "--db-path", gone, "--local-port", free_port())
+    assert refused.returncode == 2
+    assert f"there is no directory {gone.parent}" in refused.stderr
+    assert not gone.parent.exists()

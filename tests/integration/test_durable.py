@@ -50,9 +50,8 @@ def service_of(stream_server: NatsServer, prefix: str, stream: str) -> ServiceOf
         return DatabaseService(
             stream_server.url,
             database,
-            prefix=prefix,
             durable=Durable(**{"stream": stream, **durable}),
-            **options,
+            **{"prefix": prefix, **options},
         )
 
     return make
@@ -689,3 +688,42 @@ async def test_a_connection_that_its_owner_closes_while_the_service_catches_up_i
             ):
                 await anyio.sleep(0.01)
             await host.close()
+
+
+async def test_the_stream_of_another_prefix_is_taken_by_no_flag(
+    nc: Client, tmp_path: Path, prefix: str, stream: str, service_of: ServiceOf
+) -> None:
+    async with service_of(tmp_path / "one.db"):
+        pass
+    for update in (False, True):
+        with pytest.raises(errors.StreamDiffers, match="choose another with --stream"):
+            await service_of(tmp_path / "other.db", prefix="other", update=update).serve()
+    subjects = (await info(nc, stream)).config.subjects or []
+    assert all(subject.startswith(prefix) for subject in subjects)
+
+
+async def test_what_is_done_to_a_stream_is_said(
+    path: Path, stream: str, service_of: ServiceOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    for max_age in (3600, 86400):
+        async with service_of(path, max_age=max_age, update=True):
+            pass
+    assert [line for line in caplog.messages if line.startswith(("made", "changed"))] == [
+        f"made the stream {stream}",
+        f"changed the stream {stream}, which had max age 1h instead of 1d",
+    ]
+
+
+async def test_a_stream_that_does_not_say_how_far_it_is_is_a_warning(
+    nc: Client,
+    path: Path,
+    prefix: str,
+    stream: str,
+    service_of: ServiceOf,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with service_of(path):
+        await nc.jetstream().update_stream(name=stream, subjects=[f"{prefix}.user.joined"])
+        reply = await Bot(nc, prefix).request("stats.recent_chat.get")
+        assert reply.headers == {"Rosey-Stale": "unknown"}
+    assert any("does not say how far it is" in line for line in caplog.messages)

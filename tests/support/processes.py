@@ -33,12 +33,18 @@ def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
 
 
 class Running:
-    """A `rosey-dbsvc run`, and what it has said so far."""
+    """A `rosey-dbsvc run`, or another command, and what it has said so far."""
 
-    def __init__(self, *arguments: object, command: tuple[str, ...] = COMMAND, **env: str) -> None:
+    def __init__(
+        self,
+        *arguments: object,
+        verb: str = "run",
+        command: tuple[str, ...] = COMMAND,
+        **env: str,
+    ) -> None:
         self.lines: list[str] = []
         self._process = subprocess.Popen(
-            [*command, "run", *map(str, arguments)],
+            [*command, verb, *map(str, arguments)],
             stderr=subprocess.PIPE,
             text=True,
             env=ENVIRONMENT | env,
