@@ -91,20 +91,12 @@ class TableCursor(Cursor):
             cursor.execute(MAKE)
             if row := cursor.execute(READ, (stream,)).fetchone():
                 self.created, self.position = row[0], Position(*row[1:])
-            else:
-                self.of_others = _has_history(cursor)
+        self.of_others = is_of_others(conn, stream)
         conn.commit()
 
     def _write(self, position: Position) -> None:
         identity = {"stream": self.stream, "created": self.created}
         self._conn.execute(WRITE, identity | asdict(position))
-
-
-def _has_history(cursor: sqlite3.Cursor) -> bool:
-    # Tables of a single row are there from the beginning.
-    tables = [name for (name,) in cursor.execute(TABLES)]
-    second = 'SELECT 1 FROM "{}" LIMIT 1 OFFSET 1'
-    return any(cursor.execute(second.format(name)).fetchone() for name in tables)
 
 
 def stream_of(conn: sqlite3.Connection) -> str:
@@ -114,6 +106,18 @@ def stream_of(conn: sqlite3.Connection) -> str:
         if cursor.execute(HAS_TABLE).fetchone():
             return str((cursor.execute(FOLLOWED).fetchone() or [""])[0])
     return ""
+
+
+def is_of_others(conn: sqlite3.Connection, stream: str) -> bool:
+    """Return whether the database has a history, and no place in this stream."""
+    with closing(conn.cursor()) as cursor:
+        cursor.row_factory = None
+        if cursor.execute(HAS_TABLE).fetchone() and cursor.execute(READ, (stream,)).fetchone():
+            return False
+        tables = [name.replace('"', '""') for (name,) in cursor.execute(TABLES)]
+        # Tables of a single row are there from the beginning.
+        second = 'SELECT 1 FROM "{}" LIMIT 1 OFFSET 1'
+        return any(cursor.execute(second.format(name)).fetchone() for name in tables)
 
 
 class FileCursor(Cursor):

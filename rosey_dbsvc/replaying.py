@@ -12,6 +12,7 @@ from nats.aio.client import Client
 
 from rosey_dbsvc.connection import connected
 from rosey_dbsvc.counts import Counts
+from rosey_dbsvc.cursor import is_of_others
 from rosey_dbsvc.database import BotDatabase
 from rosey_dbsvc.errors import CannotOpen, DbsvcError, sole_error
 from rosey_dbsvc.events import Events
@@ -30,7 +31,6 @@ REPORTED_EVERY: Final = 0.1
 """In seconds."""
 
 NAME_A_NEW: Final = "name a new file"
-CURSOR: Final = "SELECT 1 FROM rosey_dbsvc_cursor WHERE stream = ?"
 
 
 class Replay:
@@ -108,10 +108,10 @@ def _check_new(path: str, stream: str) -> None:
     file = Path(path)
     if not file.exists() or not file.stat().st_size:
         return
-    try:
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as conn:
-            known = conn.execute(CURSOR, (stream,)).fetchone()
-    except sqlite3.Error:
-        known = None
-    if known is None:
+    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as conn:
+        try:
+            others = is_of_others(conn, stream)
+        except sqlite3.Error:
+            others = True
+    if others:
         raise CannotOpen(f"{path} is there already, and from no stream {stream}: {NAME_A_NEW}")

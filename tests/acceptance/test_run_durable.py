@@ -132,8 +132,10 @@ def test_a_replay_goes_on_where_it_was_and_takes_no_file_of_others(
         )
     assert numbers(new) == list(range(30))
     core = tmp_path / "core.db"
-    with running("--nats-url", stream_server.url, "--db-path", core, "--prefix", "x") as process:
+    with running("--nats-url", stream_server.url, "--db-path", core) as process:
         process.wait_for(SERVING)
+        anyio.run(publish_all, stream_server.url, range(2))
+        assert process.stop() == 0
     refused = run("replay", "--nats-url", stream_server.url, "--db-path", core)
     assert refused.returncode == 2
     assert (
@@ -217,7 +219,8 @@ def test_a_replay_that_is_broken_off_says_so_and_goes_on_when_it_is_called_again
         for _ in range(3):
             process.send(signal.SIGINT)
             time.sleep(0.01)
-        assert process.wait() == 128 + signal.SIGINT
+        code = process.wait()
+        assert code == 128 + signal.SIGINT, process.said
         assert "SIGINT came before the end: call it again to go on" in process.said
         assert "Traceback" not in process.said
     assert run("replay", *arguments).returncode == 0
