@@ -3,6 +3,9 @@
 import random
 import re
 import signal
+import subprocess
+import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +21,7 @@ from support.processes import SERVING, Running, run, running
 from support.servers import NatsServer, free_port, nats_server
 
 LONGEST_LIFE = 1.0
+DURABILITY = (Path(__file__).parents[2] / "docs" / "durability.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -275,3 +279,27 @@ def test_a_path_that_cannot_be_makes_no_folder(tmp_path: Path) -> None:
     assert refused.returncode == 2
     assert f"there is no directory {gone.parent}" in refused.stderr
     assert not gone.parent.exists()
+
+
+def test_the_document_s_way_to_an_acknowledgement_works_as_it_stands(
+    stream_server: NatsServer, path: Path
+) -> None:
+    (snippet,) = re.findall(r"  ```python\n(.*?)  ```", DURABILITY, re.DOTALL)
+    program = textwrap.dedent(snippet).replace("nats://127.0.0.1:4222", stream_server.url)
+    let_serve(stream_server, path)
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    ]
+    assert said[0].startswith("PubAck(stream='ROSEY_DB', seq=1, ")
+    assert "duplicate=True" in said[1]
+    let_serve(stream_server, path)
+    assert select(path, "SELECT username FROM user_stats") == [("alice",)]
+
+
+def test_the_document_names_only_flags_that_there_are() -> None:
+    for command in re.findall(r"rosey-dbsvc (?:run|replay)[^\n`]*", DURABILITY):
+        known = run(command.split()[1], "--help").stdout
+        assert all(flag in known for flag in re.findall(r"--[a-z-]+", command)), command
