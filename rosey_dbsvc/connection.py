@@ -1,6 +1,7 @@
 """The connection to NATS: made with patience, watched, and closed within bounds."""
 
 import logging
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from time import monotonic
@@ -49,6 +50,8 @@ REFUSALS: Final = (
 )
 PERMISSIONS: Final = "permissions violation"
 DENIED: Final = f"{PERMISSIONS} for subscription"
+REQUEST_DENIED: Final = re.compile(rf'{PERMISSIONS} for publish to "(\$js\.|.*\.message\.log")')
+"""Of all that the service publishes, what is no reply."""
 
 
 GONE: Final = (OSError, Error, RuntimeError)
@@ -94,6 +97,9 @@ class Watch:
             self._count_drop()
         elif DENIED in str(error).lower():
             refused = f"the server refuses the subscription: {describe(error)}"
+            self._on_denied(PermissionDenied(refused))
+        elif REQUEST_DENIED.search(str(error).lower()):
+            refused = f"the server refuses a request to JetStream: {describe(error)}"
             self._on_denied(PermissionDenied(refused))
         elif is_refusal(error):
             self._count_refusal(error)

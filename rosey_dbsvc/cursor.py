@@ -129,19 +129,25 @@ class FileCursor(Cursor):
         """Raise CannotOpen if the file is there and is not a cursor."""
         super().__init__(stream)
         self._path = Path(path)
-        try:
-            kept = msgspec.json.decode(self._path.read_bytes(), type=dict[str, Kept])
-        except FileNotFoundError:
-            return
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise CannotOpen(f"{path} is not a cursor that can be read: {error}") from None
-        if stream in kept:
-            self.created, self.position = kept[stream].created, kept[stream].position
+        self._kept = kept_in(path)
+        if stream in self._kept:
+            self.created, self.position = self._kept[stream].created, self._kept[stream].position
 
     def _write(self, position: Position) -> None:
+        self._kept[self.stream] = Kept(self.created, position)
         fresh = self._path.with_name(f"{self._path.name}.new")
         with fresh.open("wb") as file:
-            file.write(msgspec.json.encode({self.stream: Kept(self.created, position)}))
+            file.write(msgspec.json.encode(self._kept))
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self._path)
+
+
+def kept_in(path: str) -> dict[str, Kept]:
+    """Return the cursors in a file, by stream. Raises CannotOpen if it is there and has none."""
+    try:
+        return msgspec.json.decode(Path(path).read_bytes(), type=dict[str, Kept])
+    except FileNotFoundError:
+        return {}
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CannotOpen(f"{path} is not a cursor that can be read: {error}") from None

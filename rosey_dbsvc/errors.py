@@ -88,6 +88,10 @@ class StreamRefused(CannotStart):
     """The stream cannot be made or changed."""
 
 
+class Unavailable(CannotStart):
+    """JetStream does not answer now."""
+
+
 class AlreadyServing(CannotStart):
     """The service runs already."""
 
@@ -104,7 +108,11 @@ class ConnectionLost(DbsvcError):
 
 
 class PermissionDenied(DbsvcError):
-    """The NATS server does not let this service subscribe."""
+    """The NATS server does not let this service subscribe, or ask JetStream."""
+
+
+class StreamChanged(DbsvcError):
+    """The stream is no longer one for these events."""
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import logging
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Final
 
 import anyio
@@ -9,20 +10,33 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from rosey_dbsvc.cursor import BEGINNING, Cursor, Position
-from rosey_dbsvc.errors import CannotOpen, NoJetStream, StreamRefused
+from rosey_dbsvc.errors import (
+    CannotOpen,
+    NoJetStream,
+    StreamChanged,
+    StreamDiffers,
+    StreamRefused,
+    Unavailable,
+)
 from rosey_dbsvc.events import Events
 from rosey_dbsvc.patience import Patience
 from rosey_dbsvc.pulling import NANOSECONDS, Interrupted, pulled
-from rosey_dbsvc.stream import State, Stream, Unavailable
+from rosey_dbsvc.stream import State, Stream
 from rosey_dbsvc.writer import Writer
 
 logger = logging.getLogger(__name__)
 
 AWAY: Final = (Interrupted, Unavailable, NoJetStream, StreamRefused)
-"""What may pass. The database knows where to read on."""
+"""What may pass, once the stream has been read. The database knows where to read on."""
 
 SHORT: Final = 5.0
 """How long a stream may be shorter than it was: a new leader has yet to catch up. In seconds."""
+QUIET: Final = 3
+"""After how many heartbeats without a message there is nothing more of what the stream had."""
+LOOKED_EVERY: Final = 30.0
+"""How often the state of a quiet stream is looked at, in seconds."""
+SAID_EVERY: Final = 10.0
+"""How often the log says that events are missing, in seconds."""
 
 
 class Follower:
@@ -44,30 +58,53 @@ class Follower:
         self._writer = writer
         self._events = events
         self._taken = cursor.position
+        self._fresh = not cursor.created
         self._created = ""
         self._since = ""
+        self._last = 0
+        self._looked_at = 0.0
+        self._quiet = 0
         self._short_since: float | None = None
+        self._missing = Missing(stream.name)
         self._patience = Patience(
             f"the stream {stream.name} cannot be read", f"the stream {stream.name} is read again"
         )
 
     async def run(self) -> None:
-        """Read on until cancelled. Raises StreamDiffers, CannotOpen or ConnectionLost."""
-        while True:
-            try:
-                await self._begin(await self._stream.state())
-                await self._read()
-            except AWAY as error:
-                await self._patience.wait(str(error))
+        """Read on until cancelled.
 
-    async def _begin(self, state: State) -> None:
+        Raises StreamDiffers, StreamRefused, CannotOpen or ConnectionLost, and later StreamChanged.
+        """
+        try:
+            while True:
+                await self._try()
+        except StreamDiffers as error:
+            if self.begun.is_set():
+                raise StreamChanged(str(error)) from None
+            raise
+        finally:
+            self._missing.say()
+
+    async def _try(self) -> None:
+        try:
+            await self._look()
+            await self._read()
+        except AWAY as error:
+            if isinstance(error, StreamRefused | NoJetStream) and not self._created:
+                raise
+            await self._patience.wait(str(error))
+
+    async def _look(self) -> None:
         """See what is in the stream: the one that the cursor is in, from where on, and how far."""
+        state = await self._stream.state()
+        self._last, self._looked_at, self._quiet = state.last, anyio.current_time(), 0
         if state.created != self._created:
             await self._be_in(state)
         if state.last < self._taken.sequence:
             await self._be_short(state)
         elif self._taken.sequence < state.first - 1 and not self._since:
             self._pass_over(state.first - 1)
+        self._short_since = None
         if not self.begun.is_set():
             self.target = state.last
             self._say_begun()
@@ -75,16 +112,17 @@ class Follower:
 
     async def _be_in(self, state: State) -> None:
         known = self._cursor.created
-        if known and known != state.created:
-            logger.warning(
-                "the stream %s was made anew: reading it from its beginning", self._stream.name
-            )
         if not known and state.last and self._cursor.of_others:
             raise CannotOpen(
                 "the database has a history already, and no place in the stream "
                 f"{self._stream.name}: begin with a new file, or a copy of one that follows it"
             )
+        if known and known != state.created:
+            logger.warning(
+                "the stream %s was made anew: reading it from its beginning", self._stream.name
+            )
         if known != state.created:
+            self._fresh = True
             await self._writer.begin(0)
             self._cursor.begin(state.created)
             self._taken = BEGINNING
@@ -99,10 +137,9 @@ class Follower:
         self._short_since = self._short_since or now
         if now - self._short_since < SHORT:
             raise Unavailable(f"it ends at {state.last}, and {self._taken.sequence} was read of it")
-        self._short_since = None
         self._say_cut()
-        await self._writer.begin(state.last)
-        self._taken = Position(state.last, self._taken.stored_at)
+        await self._writer.begin(0)
+        self._taken = Position(0, self._taken.stored_at)
 
     def _say_cut(self) -> None:
         """Say that the stream has lost its end, and read what has come since by its time."""
@@ -121,21 +158,19 @@ class Follower:
         )
 
     def _pass_over(self, last: int) -> None:
-        """Say that events are in the stream no more that the database has not seen."""
-        missing = last - self._taken.sequence
-        if self._taken == BEGINNING:
+        """Go on behind events that the stream has no more, and the database has not seen."""
+        if self._fresh:
             logger.warning(
                 "the stream %s begins at %d: what came before is not in this database",
                 self._stream.name,
                 last + 1,
             )
         else:
-            logger.error(
-                "%d events of the stream %s expired unseen, or were deleted: they are lost",
-                missing,
-                self._stream.name,
-            )
-        self._taken = Position(last, self._taken.stored_at)
+            self._missing.add(last - self._taken.sequence)
+        self._skip_to(last)
+
+    def _skip_to(self, last: int) -> None:
+        self._taken, self._fresh = Position(last, self._taken.stored_at), False
         self._writer.skip(self._taken)
 
     async def _read(self) -> None:
@@ -144,16 +179,36 @@ class Follower:
         async with pulled(self._nc, subject) as pull:
             async for found in pull.messages():
                 self._patience.over()
-                if found is not None:
+                if found is None:
+                    await self._be_quiet()
+                else:
                     await self._take(*found)
 
+    async def _be_quiet(self) -> None:
+        """Notice, when nothing has come for a while, that the stream's last events were deleted."""
+        self._quiet += 1
+        self._missing.say()
+        if self._quiet < QUIET:
+            return
+        if self._since:  # nothing has come since it has lost its end
+            self._since = ""
+            self._skip_to(self._last)
+        elif self._taken.sequence < self._last:
+            self._pass_over(self._last)
+        elif anyio.current_time() - self._looked_at > LOOKED_EVERY:
+            created = self._created
+            await self._look()
+            if created != self._created:
+                raise Interrupted("it was made anew")
+
     async def _take(self, position: Position, msg: Msg) -> None:
+        self._quiet = 0
         if position.sequence != self._taken.sequence + 1 and not self._since:
             if position.sequence <= self._taken.sequence:
                 self._see_again(position)
                 return
             self._pass_over(position.sequence - 1)
-        self._taken, self._since = position, ""
+        self._taken, self._since, self._fresh = position, "", False
         if not await self._events.take(msg, position.stored_at / NANOSECONDS, position):
             self._writer.skip(position)
 
@@ -162,6 +217,31 @@ class Follower:
         if position.stored_at > self._taken.stored_at:
             self._say_cut()
             raise Interrupted(f"{position.sequence} is another event than it was")
+
+
+class Missing:
+    """Counts the events that were not to be had, and says now and then how many."""
+
+    def __init__(self, stream: str) -> None:
+        self._stream = stream
+        self._count = 0
+        self._said = -SAID_EVERY
+
+    def add(self, count: int) -> None:
+        """Count so many more."""
+        self._count += count
+        if monotonic() - self._said >= SAID_EVERY:
+            self.say()
+
+    def say(self) -> None:
+        """Say how many there were since it was said last."""
+        if self._count:
+            logger.error(
+                "%d events of the stream %s expired unseen, or were deleted: they are lost",
+                self._count,
+                self._stream,
+            )
+            self._count, self._said = 0, monotonic()
 
 
 def _rfc3339(nanoseconds: int) -> str:

@@ -106,9 +106,14 @@ class Horizon:
         async with self._asking:
             while self._asked == before or self._last is None:
                 self._asked, self._last = self._asked + 1, None
-                self._last = await self._question()
-                if self._last is None:
+                reached = self._writer.reached
+                last = await self._question()
+                if last is None:
                     await self._patience.wait("nobody answers for it")
+                elif last < reached:  # another stream of that name, or it has lost its end
+                    await self._patience.wait(f"it ends at {last}, and {reached} was read of it")
+                else:
+                    self._last = last
             self._patience.over()
             return self._last
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rosey_dbsvc import faults
+from rosey_dbsvc.cursor import kept_in
 from rosey_dbsvc.errors import CannotOpen, DbsvcError, InvalidSettings, NotADatabase
 from rosey_dbsvc.lock import one_writer
 from rosey_dbsvc.settings import Durable
@@ -55,22 +56,27 @@ def opened(database: object, factory: Factory, durable: Durable | None = None) -
 
 
 def _follow(storage: Storage, durable: Durable | None, path: str) -> None:
-    if durable is None:
-        _check_free(storage)
-        return
     beside = "" if path == IN_MEMORY else f"{path}.cursor"
+    if durable is None:
+        _check_free(storage, beside)
+        return
     try:
         storage.follow(durable.stream, durable.cursor_file or beside)
     except sqlite3.Error as error:
         raise _explain(error, storage.name) from error
 
 
-def _check_free(storage: Storage) -> None:
+def _check_free(storage: Storage, beside: str) -> None:
     # What core NATS brought, the stream has as well: it would be applied twice.
     if stream := storage.followed:
         raise CannotOpen(
             f"{storage.name} follows the stream {stream}: run it with --durable, or give that up "
             f"for good with sqlite3 {storage.name} 'DROP TABLE rosey_dbsvc_cursor'"
+        )
+    if beside and (kept := kept_in(beside)):
+        raise CannotOpen(
+            f"{storage.name} follows the stream {min(kept)}: run it with --durable, or give that "
+            f"up for good and remove {beside}"
         )
 
 

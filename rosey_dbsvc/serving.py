@@ -81,7 +81,8 @@ class Serving:
                 await self._subscribed.wait()
                 if isinstance(self.failure, PermissionDenied):
                     raise ConnectionRefused(str(self.failure))
-                self._say_serving(storage, nc)
+                if not self._stopping.is_set():
+                    self._say_serving(storage, nc)
                 task_status.started()
                 await self._stopping.wait()
             finally:
@@ -110,6 +111,7 @@ class Serving:
                         await self._consume(Consumer(self._prefix, events, answers), nc)
                     writer.end()
         finally:
+            self._subscribed.set()  # or, aborted before that, nobody would hear of it
             if self._source.forgets:
                 self._counts.abandoned += writer.pending
 

@@ -26,6 +26,8 @@ SIZE: Final = re.compile(r"(\d{1,15})([KMGT]?)B?")
 SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 BYTES: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 UNLIMITED: Final = -1
+LONGEST_AGE: Final = 36_500 * 86_400
+LARGEST_SIZE: Final = 2**63 - 1
 
 MOST_REPLICAS: Final = 5
 """Of a stream, as JetStream has it."""
@@ -95,7 +97,10 @@ def parse_age(text: str) -> int:
     found = AGE.fullmatch(text)
     if found is None:
         raise InvalidSettings("--stream-max-age takes an age like 7d, 12h, 30m or 90s, or 0")
-    return int(found[1]) * SECONDS[found[2]]
+    seconds = int(found[1]) * SECONDS[found[2]]
+    if seconds > LONGEST_AGE:
+        raise InvalidSettings("--stream-max-age takes at most 36500d; 0 is for ever")
+    return seconds
 
 
 def parse_size(text: str) -> int:
@@ -105,7 +110,10 @@ def parse_size(text: str) -> int:
     found = SIZE.fullmatch(text.upper())
     if found is None or not int(found[1]):
         raise InvalidSettings("--stream-max-bytes takes a size like 500M or 2G")
-    return int(found[1]) * BYTES[found[2]]
+    size = int(found[1]) * BYTES[found[2]]
+    if size > LARGEST_SIZE:
+        raise InvalidSettings("--stream-max-bytes takes less than 8388608T")
+    return size
 
 
 def show_age(seconds: float) -> str:

@@ -12,13 +12,14 @@ from nats.aio.client import Client
 
 from rosey_dbsvc.contract import QUERIES
 from rosey_dbsvc.counts import Counts
+from rosey_dbsvc.errors import Unavailable
 from rosey_dbsvc.events import Events
 from rosey_dbsvc.follower import Follower
 from rosey_dbsvc.freshness import Delivered, Freshness, Horizon
 from rosey_dbsvc.patience import Patience
 from rosey_dbsvc.settings import Durable
 from rosey_dbsvc.storage import Storage
-from rosey_dbsvc.stream import Stream, Unavailable
+from rosey_dbsvc.stream import Stream
 from rosey_dbsvc.unless import unless
 from rosey_dbsvc.writer import Writer
 

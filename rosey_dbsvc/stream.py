@@ -21,7 +21,14 @@ from nats.js.api import (
 
 from rosey_dbsvc.connection import GONE, describe
 from rosey_dbsvc.contract import EVENTS
-from rosey_dbsvc.errors import ConnectionLost, DbsvcError, NoJetStream, StreamDiffers, StreamRefused
+from rosey_dbsvc.errors import (
+    ConnectionLost,
+    DbsvcError,
+    NoJetStream,
+    StreamDiffers,
+    StreamRefused,
+    Unavailable,
+)
 from rosey_dbsvc.settings import UNLIMITED, Durable, show_age, show_size
 
 logger = logging.getLogger(__name__)
@@ -42,10 +49,6 @@ HINTS: Final = {
     10074: "--stream-replicas takes 1 here",
 }
 """What to do, for those refusals that say too little."""
-
-
-class Unavailable(DbsvcError):
-    """JetStream does not answer now."""
 
 
 class State(NamedTuple):
@@ -175,15 +178,29 @@ def _size(most: int) -> str:
     return "none" if most == UNLIMITED else show_size(most)
 
 
+def _count(most: int) -> str:
+    return "any" if most == UNLIMITED else str(most)
+
+
+def _word(value: object) -> str:
+    return str(getattr(value, "value", value))
+
+
 SHOWN: Final = (
     ("subjects", "subjects", lambda subjects: " ".join(subjects or ["none"])),
-    ("retention", "retention", lambda retention: str(retention.value)),
-    ("storage", "storage", lambda storage: str(storage.value)),
-    ("discard", "discard", lambda discard: str(discard.value)),
+    ("retention", "retention", _word),
+    ("storage", "storage", _word),
+    ("discard", "discard", _word),
     ("replicas", "num_replicas", str),
     ("max age", "max_age", lambda age: show_age(age) if age else "none"),
     ("max bytes", "max_bytes", _size),
+    ("max messages", "max_msgs", _count),
+    ("max messages a subject", "max_msgs_per_subject", _count),
+    ("max message size", "max_msg_size", _size),
+    ("no_ack", "no_ack", str),
+    ("subject transform", "subject_transform", lambda transform: "some" if transform else "none"),
 )
+"""What has to be as wanted, since it decides what the stream keeps; in words, and as JetStream."""
 
 
 @contextmanager
@@ -211,5 +228,8 @@ def _unavailable(error: Exception) -> DbsvcError:
     if code is None:  # nobody listens to its subjects
         return NoJetStream()
     if code in NOT_ENABLED:
-        return NoJetStream("JetStream is not enabled for this account of the NATS server")
+        return NoJetStream(
+            "JetStream is not enabled for this account: "
+            "add `jetstream: enabled` to it in the configuration of the NATS server"
+        )
     return Unavailable(getattr(error, "description", None) or "")

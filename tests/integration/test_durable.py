@@ -5,6 +5,7 @@ import re
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import nats
 import pytest
 from anyio import to_thread
 from nats.aio.client import Client
-from nats.js.api import RetentionPolicy, StreamConfig
+from nats.js.api import RetentionPolicy, StreamConfig, SubjectTransform
 from support.bots import Bot
 from support.databases import OldBotDatabase, SpecDatabase, locked, rows
 from support.log import contents, info, numbers, publish
@@ -231,7 +232,7 @@ async def test_a_stream_with_other_settings_is_refused_naming_each_and_changed_o
     nc: Client, path: Path, prefix: str, stream: str, service_of: ServiceOf
 ) -> None:
     await nc.jetstream().add_stream(
-        StreamConfig(name=stream, subjects=[f"{prefix}.user.joined"], max_age=60, max_msgs=1000)
+        StreamConfig(name=stream, subjects=[f"{prefix}.user.joined"], max_age=60)
     )
     with pytest.raises(errors.StreamDiffers) as refused:
         await service_of(path).serve()
@@ -244,7 +245,7 @@ async def test_a_stream_with_other_settings_is_refused_naming_each_and_changed_o
     async with service_of(path, update=True):
         pass
     config = (await info(nc, stream)).config
-    assert (config.max_age, config.max_msgs, len(config.subjects or [])) == (7 * 86400, 1000, 7)
+    assert (config.max_age, len(config.subjects or [])) == (7 * 86400, 7)
     async with service_of(path):
         pass
 
@@ -445,7 +446,7 @@ async def test_a_stream_that_is_made_anew_for_other_subjects_ends_the_service(
     nc: Client, path: Path, prefix: str, stream: str, service_of: ServiceOf
 ) -> None:
     js = nc.jetstream()
-    with pytest.raises(errors.StreamDiffers, match="does not capture"):
+    with pytest.raises(errors.StreamChanged, match="does not capture"):
         async with service_of(path):
             await js.delete_stream(stream)
             with anyio.fail_after(20):
@@ -554,6 +555,7 @@ async def test_a_server_that_has_lost_the_end_of_the_stream_costs_no_event_that_
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(follower, "SHORT", 0.1)
+    monkeypatch.setattr(pulling, "HEARTBEAT", 0.1)
     store, earlier = tmp_path / "js", tmp_path / "earlier"
     with nats_server("-js", "-sd", str(store)) as server:
 
@@ -727,3 +729,170 @@ async def test_a_stream_that_does_not_say_how_far_it_is_is_a_warning(
         reply = await Bot(nc, prefix).request("stats.recent_chat.get")
         assert reply.headers == {"Rosey-Stale": "unknown"}
     assert any("does not say how far it is" in line for line in caplog.messages)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"storage": "memory"}, "storage memory instead of file"),
+        ({"retention": "workqueue"}, "retention workqueue instead of limits"),
+        ({"retention": "interest"}, "retention interest instead of limits"),
+        ({"discard": "new"}, "discard new instead of old"),
+        ({"max_bytes": 2**20}, "max bytes 1M instead of none"),
+        ({"max_msgs": 2}, "max messages 2 instead of any"),
+        ({"max_msgs_per_subject": 1}, "max messages a subject 1 instead of any"),
+        ({"max_msg_size": 1024}, "max message size 1K instead of none"),
+        ({"no_ack": True}, "no_ack True instead of False"),
+        (
+            {"subject_transform": SubjectTransform(src=">", dest="elsewhere.>")},
+            "subject transform some instead of none",
+        ),
+    ],
+)
+async def test_each_setting_that_decides_what_the_stream_keeps_has_to_be_as_wanted(
+    nc: Client, path: Path, prefix: str, stream: str, service_of: ServiceOf, setting: Any, said: str
+) -> None:
+    subjects = [f"{prefix}.{event.name}" for event in EVENTS]
+    wanted = StreamConfig(name=stream, subjects=subjects, max_age=7 * 86400)
+    await nc.jetstream().add_stream(wanted.evolve(**setting))
+    with pytest.raises(errors.StreamDiffers) as refused, anyio.fail_after(10):
+        await service_of(path).serve()
+    assert f"with other settings: {said}; ask for those" in str(refused.value)
+
+
+@pytest.mark.parametrize("all_of_them", [False, True])
+async def test_a_stream_whose_last_events_were_deleted_is_at_its_end_none_the_less(
+    nc: Client,
+    path: Path,
+    prefix: str,
+    stream: str,
+    service_of: ServiceOf,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    all_of_them: bool,
+) -> None:
+    monkeypatch.setattr(pulling, "HEARTBEAT", 0.1)
+    js = nc.jetstream()
+    async with service_of(path):
+        await publish(nc, prefix, range(10))
+        await Bot(nc, prefix).settled()
+    await publish(nc, prefix, range(10, 15))
+    for sequence in range(1 if all_of_them else 14, 16):
+        await js.delete_msg(stream, sequence)
+    with anyio.fail_after(10):
+        async with service_of(path):
+            await Bot(nc, prefix).settled()
+            await publish(nc, prefix, range(20, 25))
+            await Bot(nc, prefix).settled()
+    told = [*range(10), *range(20, 25)] if all_of_them else [*range(13), *range(20, 25)]
+    assert await read(path) == told
+    lost = sum(int(line.split()[0]) for line in caplog.messages if "expired unseen" in line)
+    assert lost == (5 if all_of_them else 2)
+
+
+async def test_events_that_expired_before_the_first_one_was_seen_are_counted(
+    nc: Client,
+    path: Path,
+    prefix: str,
+    stream: str,
+    service_of: ServiceOf,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with service_of(path):
+        await Bot(nc, prefix).settled()
+    await publish(nc, prefix, range(10))
+    await nc.jetstream().purge_stream(stream, keep=2)
+    async with service_of(path):
+        await Bot(nc, prefix).settled()
+    assert any(line.startswith("8 events of the stream") for line in caplog.messages)
+
+
+async def test_many_gaps_are_one_line(
+    nc: Client,
+    path: Path,
+    prefix: str,
+    stream: str,
+    service_of: ServiceOf,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with service_of(path):
+        await publish(nc, prefix, range(1))
+        await Bot(nc, prefix).settled()
+    bot = Bot(nc, prefix)
+    for number in range(50):
+        await bot.tell("user.joined", username=f"user{number}")
+        await bot.tell("message.log", username="alice", message=str(number))
+    await bot.told()
+    await nc.jetstream().purge_stream(stream, subject=f"{prefix}.user.joined")
+    async with service_of(path):
+        await bot.settled()
+    said = [line for line in caplog.messages if "expired unseen" in line]
+    assert sum(int(line.split()[0]) for line in said) == 50
+    assert len(said) <= 2
+
+
+async def test_a_stream_that_was_made_anew_is_not_taken_for_the_one_before_by_a_query(
+    nc: Client, path: Path, prefix: str, stream: str, service_of: ServiceOf
+) -> None:
+    async with service_of(path) as service:
+        await publish(nc, prefix, range(100))
+        await Bot(nc, prefix).settled()
+        await nc.jetstream().delete_stream(stream)
+        wanted = [f"{prefix}.{event.name}" for event in EVENTS]
+        with suppress(nats.js.errors.BadRequestError):  # the service was first
+            await nc.jetstream().add_stream(name=stream, subjects=wanted, max_age=7 * 86400)
+        for number in range(1000, 1005):
+            await publish(nc, prefix, range(number, number + 1))
+            reply = await Bot(nc, prefix).request("stats.recent_chat.get")
+            last = json.loads(reply.data)[-1]["message"]
+            assert last == str(number) or "Rosey-Stale" in (reply.headers or {})
+        with anyio.fail_after(20):
+            while service.counts.applied < 105:
+                await anyio.sleep(0.01)
+
+
+@pytest.mark.parametrize("ask", ["abort", "ask_to_stop"])
+async def test_a_service_that_is_told_to_end_while_it_catches_up_ends(
+    nc: Client,
+    path: Path,
+    prefix: str,
+    service_of: ServiceOf,
+    ask: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Slow(BotDatabase):
+        def user_joined(self, username: str) -> None:
+            time.sleep(1)
+            super().user_joined(username)
+
+    async with service_of(path):
+        pass
+    await Bot(nc, prefix).tell("user.joined", username="alice")
+    await Bot(nc, prefix).told()
+    caplog.clear()
+    service = service_of(path, factory=Slow)
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(service.serve)
+            while not any("1 events behind" in line for line in caplog.messages):
+                await anyio.sleep(0.01)
+            getattr(service, ask)()
+    assert not any(line.startswith("serving") for line in caplog.messages)
+
+
+async def test_a_cursor_file_keeps_those_of_other_streams_and_core_mode_takes_it_for_what_it_is(
+    nc: Client, path: Path, prefix: str, stream: str, service_of: ServiceOf
+) -> None:
+    database = SpecDatabase()
+    cursor = f"{path}.cursor"
+    async with service_of(database, cursor_file=cursor):
+        await publish(nc, prefix, range(3))
+        await Bot(nc, prefix).settled()
+    async with service_of(database, cursor_file=cursor, stream=f"{stream}2", prefix=f"{prefix}2"):
+        pass
+    async with service_of(database, cursor_file=cursor):
+        await Bot(nc, prefix).settled()
+    assert len(database.calls) == 3
+    with pytest.raises(errors.CannotOpen, match="run it with --durable"):
+        await DatabaseService(nc, path, prefix=prefix, factory=SpecDatabase).serve()
