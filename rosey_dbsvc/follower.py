@@ -52,6 +52,8 @@ class Follower:
         """When it is known how far there is to go."""
         self.target = 0
         """The last sequence of the stream when that was known."""
+        self.clustered = False
+        """Whether it is kept by a cluster of servers."""
         self._nc = nc
         self._stream = stream
         self._cursor = cursor
@@ -98,6 +100,7 @@ class Follower:
         """See what is in the stream: the one that the cursor is in, from where on, and how far."""
         state = await self._stream.state()
         self._last, self._looked_at, self._quiet = state.last, anyio.current_time(), 0
+        self.clustered = state.clustered
         if state.created != self._created:
             await self._be_in(state)
         if state.last < self._taken.sequence:

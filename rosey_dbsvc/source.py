@@ -103,7 +103,8 @@ class StreamSource:
         """Follow the stream; come back when the database has come up with it."""
         async with following(nc, self._prefix, self._durable, storage, writer, events) as follower:
             await unless(stopping, partial(_catch_up, follower, writer))
-            yield Horizon(nc, self._prefix, self._durable.stream, writer, self._counts)
+            stream = self._durable.stream
+            yield Horizon(nc, self._prefix, stream, writer, self._counts, follower.clustered)
 
 
 @asynccontextmanager

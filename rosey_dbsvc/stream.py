@@ -52,11 +52,12 @@ HINTS: Final = {
 
 
 class State(NamedTuple):
-    """What a stream has: since when it is there, and from which sequence to which."""
+    """What a stream has: since when it is there, from which sequence to which, and where."""
 
     created: str
     first: int
     last: int
+    clustered: bool
 
 
 class Stream:
@@ -132,7 +133,8 @@ class Stream:
                 f"the stream {self.name} does not capture {min(lacking)}: "
                 "change it with --stream-update"
             )
-        return State(str(info.created), info.state.first_seq, info.state.last_seq)
+        clustered = bool(info.cluster and info.cluster.name)
+        return State(str(info.created), info.state.first_seq, info.state.last_seq, clustered)
 
     async def consume(self, sequence: int, since: str = "") -> str:
         """Make a consumer from a sequence on, or from a time, and return where to ask it.

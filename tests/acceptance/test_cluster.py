@@ -110,3 +110,37 @@ def test_a_cluster_without_a_leader_is_waited_for_and_the_wait_can_be_stopped(
     finally:
         for server in servers.nodes.values():
             server.kill()
+
+
+def test_a_query_in_a_cluster_sees_what_was_published_on_its_server_or_acknowledged(
+    tmp_path: Path,
+) -> None:
+    with cluster(tmp_path / "servers") as servers:
+        home, *_ = servers.nodes.values()
+        arguments = ("--nats-url", home.url, "--db-path", tmp_path / "one.db", *REPLICATED)
+        with running(*arguments) as process:
+            process.wait_for(SERVING)
+            for name, node in servers.nodes.items():
+                acked = anyio.run(overlooked, node.url, True)
+                plain = anyio.run(overlooked, node.url, False)
+                print(f"of 200 plain events published on server {name}: {plain} overlooked")
+                assert acked == 0
+                assert plain == 0 or node is not home
+            assert process.stop() == 0
+
+
+async def overlooked(url: str, acked: bool) -> int:
+    """Publish and ask by turns; return how often the answer does not have the event."""
+    nc = await nats.connect(url)
+    count = 0
+    for number in range(200):
+        said = f"{url} {acked} {number}"
+        payload = json.dumps({"username": "alice", "message": said}).encode()
+        if acked:
+            await nc.jetstream().publish("rosey.db.message.log", payload)
+        else:
+            await nc.publish("rosey.db.message.log", payload)
+        reply = await nc.request("rosey.db.stats.recent_chat.get", b'{"limit": 1}', timeout=5)
+        count += reply.headers is None and json.loads(reply.data)[-1]["message"] != said
+    await nc.close()
+    return count
