@@ -48,12 +48,13 @@ def _backlog(server: Server, rounds: int) -> list[Row]:
     for turn in range(rounds):
         prefix = f"backlog{turn}.db"
         with folder() as place:
-            _contend(server, place / "first.db", prefix, 0)  # makes the stream
+            path = place / "bench.db"
+            _contend(server, path, prefix, 0)  # makes the stream, and the file that follows it
             with child("publisher", server.url, prefix, BACKLOG, 0, SIZE) as publisher:
                 publisher.process.wait()
             uvloop.run(_stored(server, prefix))
             began = time.time()
-            ended, rss = _contend(server, place / "bench.db", prefix, BACKLOG)
+            ended, rss = _contend(server, path, prefix, BACKLOG)
             rates.append(BACKLOG / (ended - began))
             memory.append(rss / MEGABYTE)
     what = f"a backlog of {BACKLOG:,} events of {SIZE} bytes in the stream"
