@@ -182,10 +182,10 @@ class Follower:
         async with pulled(self._nc, subject) as pull:
             async for found in pull.messages():
                 self._patience.over()
-                if found is None:
+                for position, msg in found:
+                    await self._take(position, msg)
+                if not found:
                     await self._be_quiet()
-                else:
-                    await self._take(*found)
 
     async def _be_quiet(self) -> None:
         """Notice, when nothing has come for a while, that the stream's last events were deleted."""

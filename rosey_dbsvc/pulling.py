@@ -46,6 +46,9 @@ WITH_TOKEN: Final = 11
 NANOSECONDS: Final = 1_000_000_000
 
 
+Placed = tuple[Position, Msg]
+
+
 class Interrupted(DbsvcError):
     """Messages of the stream may be missing."""
 
@@ -67,8 +70,8 @@ class Pull:
         ).encode()
         self._delivered = 0
 
-    async def messages(self) -> AsyncGenerator[tuple[Position, Msg] | None]:
-        """Yield each message with its position, and None for a sign of life.
+    async def messages(self) -> AsyncGenerator[list[Placed]]:
+        """Yield messages with their positions, as many as there are; none is a sign of life.
 
         Raises Interrupted as soon as one may be missing.
         """
@@ -77,12 +80,13 @@ class Pull:
             msgs = [await self._next()]
             queued = min(self._subscription.pending_msgs, AT_ONCE)
             msgs += [take(self._subscription) for _ in range(queued)]
+            found: list[Placed] = []
             for msg in msgs:
                 if msg.reply:  # only what is stored has one; any header may be a stranger's
-                    yield self._count(msg.reply), msg
+                    found.append((self._count(msg.reply), msg))
                 else:
                     await self._obey(msg.headers or {})
-                    yield None
+            yield found
 
     async def _next(self) -> Msg:
         if self._subscription.pending_msgs:
