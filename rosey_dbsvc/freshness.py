@@ -71,8 +71,8 @@ class Horizon:
     chat without text, which this contract ignores.
 
     In a cluster, what a bot has published and what it asks afterwards may come by different ways,
-    if the bot, the stream and this service are each on another server. Asked twice, the stream has
-    had it in all of thousands of tries; asked once, in all but one or two of a hundred.
+    if the bot, the stream and this service are each on another server. It is asked twice to give
+    the event time; nothing rules out that this is not enough.
     """
 
     def __init__(
