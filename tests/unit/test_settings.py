@@ -33,10 +33,16 @@ def test_any_other_text_is_refused_in_one_line(text: str) -> None:
             assert str(refused).isprintable()
 
 
-@given(st.integers(1, 10**8), st.sampled_from("smhd"))
+@given(st.integers(1, 36_500), st.sampled_from("smhd"))
 def test_an_age_is_shown_as_it_can_be_given(number: int, unit: str) -> None:
     seconds = parse_age(f"{number}{unit}")
     assert parse_age(show_age(seconds)) == seconds
+
+
+@pytest.mark.parametrize("text", ["36501d", "999999999d"])
+def test_an_age_has_an_end_as_the_server_has_it(text: str) -> None:
+    with pytest.raises(InvalidSettings, match="at most 36500d"):
+        parse_age(text)
 
 
 @pytest.mark.parametrize("wrong", [{"stream": "a.b"}, {"stream": ""}, {"replicas": 0}])
