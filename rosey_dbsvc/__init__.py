@@ -5,17 +5,27 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from rosey_dbsvc.counts import Counts
+    from rosey_dbsvc.credentials import Credentials
     from rosey_dbsvc.database import BotDatabase
     from rosey_dbsvc.errors import DbsvcError
     from rosey_dbsvc.service import DatabaseService
     from rosey_dbsvc.settings import Durable
     from rosey_dbsvc.storage import adopt
 
-__all__ = ["BotDatabase", "Counts", "DatabaseService", "DbsvcError", "Durable", "adopt"]
+__all__ = [
+    "BotDatabase",
+    "Counts",
+    "Credentials",
+    "DatabaseService",
+    "DbsvcError",
+    "Durable",
+    "adopt",
+]
 
 HOMES: Final = {
     "BotDatabase": "database",
     "Counts": "counts",
+    "Credentials": "credentials",
     "DatabaseService": "service",
     "DbsvcError": "errors",
     "Durable": "settings",

@@ -2,10 +2,11 @@
 
 import logging
 import re
+import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import anyio
@@ -14,6 +15,7 @@ from nats.errors import Error, SlowConsumerError
 
 from rosey_dbsvc.codec import shorten
 from rosey_dbsvc.counts import Counts
+from rosey_dbsvc.credentials import Credentials
 from rosey_dbsvc.errors import (
     ConnectionLost,
     ConnectionRefused,
@@ -58,6 +60,34 @@ GONE: Final = (OSError, Error, RuntimeError)
 """What nats-py raises when the server is not there any more, the last one on uvloop."""
 
 OnDenied = Callable[[DbsvcError], None]
+NOBODY: Final = Credentials()
+
+
+class Untrusted(Error):
+    """The server does not encrypt."""
+
+    def __str__(self) -> str:
+        return "it does not offer any"
+
+
+class Insisting(Client):
+    """A client that says nothing before the connection is encrypted.
+
+    nats-py's own falls back to plain text if the server does not ask for TLS, credentials first.
+    """
+
+    def _connect_command(self) -> bytes:
+        if not _is_encrypted(self._transport):
+            raise Untrusted
+        return super()._connect_command()
+
+
+UNTRUSTED: Final = (Untrusted, ssl.SSLError)
+
+
+def _is_encrypted(transport: Any) -> bool:  # noqa: ANN401  nats-py's own, of several kinds
+    writer = getattr(transport, "_io_writer", None)
+    return writer is not None and writer.get_extra_info("ssl_object") is not None
 
 
 class Unreachable(DbsvcError):
@@ -103,6 +133,8 @@ class Watch:
             self._on_denied(PermissionDenied(refused))
         elif is_refusal(error):
             self._count_refusal(error)
+        elif isinstance(error, UNTRUSTED):
+            self._say_now_and_then("no TLS with the server any more: %s", describe(error))
         elif PERMISSIONS in str(error).lower():
             self._say_now_and_then("the server refuses a reply: %s", describe(error))
         else:
@@ -116,6 +148,8 @@ class Watch:
     def _end_attempt(self, error: Exception) -> None:
         if is_refusal(error):
             raise ConnectionRefused(f"the server refuses the connection: {describe(error)}")
+        if isinstance(error, UNTRUSTED):
+            raise ConnectionRefused(f"no TLS with the server: {describe(error)}")
         self._failures += 1
         if self._failures >= self._servers:
             raise Unreachable(describe(error))
@@ -146,7 +180,12 @@ class Watch:
 
 @asynccontextmanager
 async def connected(
-    servers: Sequence[str], counts: Counts, on_denied: OnDenied, *, patient: bool = True
+    servers: Sequence[str],
+    counts: Counts,
+    on_denied: OnDenied,
+    credentials: Credentials = NOBODY,
+    *,
+    patient: bool = True,
 ) -> AsyncIterator[Client]:
     """Connect, however long it takes, and close the connection at the end.
 
@@ -154,7 +193,8 @@ async def connected(
     the server's, and NoServer if none answers and there is no patience. `on_denied` is called if
     the server later refuses a subscription, or us.
     """
-    nc, watch = await _connect(list(servers), counts, on_denied, patient=patient)
+    door = Door(list(servers), credentials)
+    nc, watch = await _connect(door, counts, on_denied, patient=patient)
     try:
         yield nc
     finally:
@@ -162,27 +202,43 @@ async def connected(
         await close(nc)
 
 
+class Door:
+    """The servers, and what opens them. Raises InvalidSettings if a file of it cannot be used."""
+
+    def __init__(self, servers: list[str], credentials: Credentials) -> None:
+        self.servers = servers
+        self.options = credentials.options()
+        self._secure = credentials.secures or any(url.startswith("tls://") for url in servers)
+
+    def __str__(self) -> str:
+        return ", ".join(map(redact, self.servers))
+
+    def client(self) -> Client:
+        """Return a client that is not connected, and insists on TLS if that is asked for."""
+        return Insisting() if self._secure else Client()
+
+
 async def _connect(
-    servers: list[str], counts: Counts, on_denied: OnDenied, *, patient: bool
+    door: Door, counts: Counts, on_denied: OnDenied, *, patient: bool
 ) -> tuple[Client, Watch]:
     delay = FIRST_DELAY
-    shown = ", ".join(map(redact, servers))
     while True:
         try:
-            return await _attempt(servers, Watch(len(servers), counts, on_denied))
+            return await _attempt(door, Watch(len(door.servers), counts, on_denied))
         except Unreachable as error:
             if not patient:
-                raise NoServer(f"no NATS server answers at {shown}: {error}") from None
-            logger.warning("waiting for NATS at %s: %s", shown, error)
+                raise NoServer(f"no NATS server answers at {door}: {error}") from None
+            logger.warning("waiting for NATS at %s: %s", door, error)
         await anyio.sleep(delay)
         delay = min(2 * delay, LONGEST_DELAY)
 
 
-async def _attempt(servers: list[str], watch: Watch) -> tuple[Client, Watch]:
-    nc = Client()
+async def _attempt(door: Door, watch: Watch) -> tuple[Client, Watch]:
+    nc = door.client()
     try:
         await nc.connect(
-            servers=servers,
+            **door.options,
+            servers=door.servers,
             name=NAME,
             error_cb=watch.error,
             disconnected_cb=watch.disconnected,

@@ -54,6 +54,7 @@ async def nats_server(port: int, store: str = "") -> AsyncIterator[str]:
             stderr=PIPE,
             # A terminal's Ctrl-C is for the service alone, which needs the server to finish.
             start_new_session=True,
+            env=_environment(),
         ) as process,
         _ended(process),
         anyio.create_task_group() as tasks,
@@ -68,6 +69,11 @@ async def nats_server(port: int, store: str = "") -> AsyncIterator[str]:
 def _arguments(port: int, store: str) -> list[str]:
     jetstream = ["-js", "-sd", store] if store else []
     return ["-a", HOST, "-p", str(port), *jetstream]
+
+
+def _environment() -> dict[str, str]:
+    # It needs nothing that is meant for us, and least of all a password.
+    return {name: value for name, value in os.environ.items() if not name.startswith("NATS_")}
 
 
 def _binary() -> str:

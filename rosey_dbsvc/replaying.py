@@ -2,7 +2,7 @@
 
 import signal
 import sqlite3
-from contextlib import closing
+from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
 from typing import Final
 
@@ -69,13 +69,17 @@ class Replay:
         path, stream = self._settings.db_path, self._durable.stream
         await to_thread.run_sync(_check_new, path, stream)
         factory = load_factory(self._settings.database) if self._settings.database else BotDatabase
-        urls = self._settings.nats_urls
-        async with connected(urls, self.counts, self._deny, patient=False) as nc:
+        async with self._connected() as nc:
             state = await Stream(nc, self._settings.prefix, self._durable).state(make=False)
             async with in_threads(opened(path, factory, self._durable)) as storage:
                 if storage.cursor and storage.cursor.created not in {"", state.created}:
                     raise CannotOpen(f"{path} is from another stream {stream}: {NAME_A_NEW}")
                 await self._catch_up(nc, storage)
+
+    def _connected(self) -> AbstractAsyncContextManager[Client]:
+        settings = self._settings
+        door = (settings.nats_urls, self.counts, self._deny, settings.credentials)
+        return connected(*door, patient=False)
 
     async def _catch_up(self, nc: Client, storage: Storage) -> None:
         prefix = self._settings.prefix

@@ -50,6 +50,7 @@ class Process:
                 stop_timeout=settings.stop_timeout,
                 factory=self._factory,
                 durable=settings.durable,
+                credentials=settings.credentials,
             )
             await self._service.serve()
 

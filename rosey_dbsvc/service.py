@@ -12,8 +12,9 @@ from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskGroup, TaskStatus
 from nats.aio.client import Client
 
-from rosey_dbsvc.connection import connected
+from rosey_dbsvc.connection import NOBODY, connected
 from rosey_dbsvc.counts import Counts
+from rosey_dbsvc.credentials import Credentials
 from rosey_dbsvc.database import BotDatabase
 from rosey_dbsvc.errors import AlreadyServing, DbsvcError, sole_error
 from rosey_dbsvc.opening import Factory, opened
@@ -55,12 +56,14 @@ class DatabaseService:
         stop_timeout: float = DEFAULT_STOP_TIMEOUT,
         factory: Factory = BotDatabase,
         durable: Durable | None = None,
+        credentials: Credentials = NOBODY,
     ) -> None:
         """Take a connection, which is left open, or URLs; and a path, or a BotDatabase object.
 
         `factory` opens the path. An object is adopted if it has the methods of a BotDatabase, and
         is left open. `durable` reads the events from a JetStream stream, so that none is lost and
-        none is applied twice. Raises InvalidSettings if the prefix cannot begin a subject.
+        none is applied twice. `credentials` are for the servers of URLs. Raises InvalidSettings if
+        the prefix cannot begin a subject.
         """
         self.prefix = check_prefix(prefix)
         self.stop_timeout = stop_timeout
@@ -70,6 +73,7 @@ class DatabaseService:
         self._database = db_path
         self._factory = factory
         self._durable = durable
+        self._credentials = credentials
         self._serving: Serving | None = None
         self._group: TaskGroup | None = None
         self._starter = 0
@@ -115,7 +119,8 @@ class DatabaseService:
         if isinstance(self._nats, Client):
             return nullcontext(self._nats)
         servers = [self._nats] if isinstance(self._nats, str) else self._nats
-        return connected([*map(check_url, servers)], self.counts, on_denied=serving.fail)
+        urls = [*map(check_url, servers)]
+        return connected(urls, self.counts, serving.fail, self._credentials)
 
     def _say_stopped(self) -> None:
         if self.counts.abandoned:

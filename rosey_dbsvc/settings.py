@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from rosey_dbsvc.credentials import Credentials
 from rosey_dbsvc.errors import InvalidSettings
 
 DEFAULT_DB_PATH: Final = "bot_data.db"
@@ -66,6 +67,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """As `check_url` returns them. Empty: the server on this machine, or one of our own."""
     local_port: int = DEFAULT_LOCAL_PORT
     db_path: str = DEFAULT_DB_PATH
+    credentials: Credentials = Credentials()
     prefix: str = DEFAULT_PREFIX
     database: str = ""
     """MODULE:ATTRIBUTE, called with the path; empty: the BotDatabase of this package."""
@@ -146,6 +148,8 @@ def check_url(url: str) -> str:
         raise InvalidSettings(
             "the NATS URL is not one: try nats://host:4222, with # / , in a password as %23 %2F %2C"
         )
-    if parts.scheme != "nats":
-        raise InvalidSettings(f"a NATS URL begins with nats://, and not with {parts.scheme}://")
+    if parts.scheme not in {"nats", "tls"}:
+        raise InvalidSettings(
+            f"a NATS URL begins with nats:// or tls://, and not with {parts.scheme}://"
+        )
     return parts.geturl()

@@ -8,10 +8,10 @@ import rosey_dbsvc
 PACKAGE = Path(rosey_dbsvc.__file__).parent
 
 ROOMS = """
-__main__ cli running replaying signals progress embedded service serving source
+__main__ cli options running replaying signals progress embedded service serving source
 follower pulling stream
 consumer answers freshness events intake unless threads writer opening lock storage
-cursor grouping database patience connection logs tables settings faults codec
+cursor grouping database patience connection logs tables settings credentials faults codec
 contract counts errors
 """.split()
 

@@ -1,0 +1,220 @@
+"""Every way to be let in by a server, against one that asks for it, and the wrong one."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import pytest
+from support.keys import Certificates, Operator, key
+from support.processes import SERVING, run, running
+from support.servers import NatsServer, nats_server
+
+SECRET = "hunter2-of-the-channel"
+WRONG = "not-the-secret-at-all"
+
+
+class Way(NamedTuple):
+    """What a server asks for, the environment that answers it, and one that does not."""
+
+    config: str
+    right: dict[str, str]
+    wrong: dict[str, str]
+
+
+def password(_: Path) -> Way:
+    user = {"NATS_USER": "dbsvc"}
+    return Way(
+        f'authorization {{ user: dbsvc, password: "{SECRET}" }}',
+        user | {"NATS_PASSWORD": SECRET},
+        user | {"NATS_PASSWORD": WRONG},
+    )
+
+
+def token(_: Path) -> Way:
+    config = f'authorization {{ token: "{SECRET}" }}'
+    return Way(config, {"NATS_TOKEN": SECRET}, {"NATS_TOKEN": WRONG})
+
+
+def nkey(folder: Path) -> Way:
+    right, wrong = key("user"), key("user")
+    files = {"right": right, "wrong": wrong}
+    for name, made in files.items():
+        (folder / name).write_text(f"{made.seed}\n")
+    return Way(
+        f"authorization {{ users: [ {{ nkey: {right.public} }} ] }}",
+        {"NATS_NKEY": str(folder / "right")},
+        {"NATS_NKEY": str(folder / "wrong")},
+    )
+
+
+def creds(folder: Path) -> Way:
+    operator = Operator()
+    (folder / "right").write_text(operator.user())
+    (folder / "wrong").write_text(Operator().user())
+    return Way(
+        operator.config(),
+        {"NATS_CREDS": str(folder / "right")},
+        {"NATS_CREDS": str(folder / "wrong")},
+    )
+
+
+WAYS = pytest.mark.parametrize("way", [password, token, nkey, creds])
+
+
+@contextmanager
+def asking_for(folder: Path, config: str) -> Iterator[NatsServer]:
+    file = folder / "nats.conf"
+    file.write_text(config)
+    with nats_server(config=file) as server:
+        yield server
+
+
+def settings(server: NatsServer, path: Path) -> tuple[object, ...]:
+    return ("--nats-url", server.url, "--db-path", path, "--log-level", "debug")
+
+
+@WAYS
+def test_the_right_credentials_are_let_in_and_never_shown(
+    way: Callable[[Path], Way], path: Path, tmp_path: Path
+) -> None:
+    made = way(tmp_path)
+    with asking_for(tmp_path, made.config) as server:
+        with running(*settings(server, path), **made.right) as process:
+            process.wait_for(SERVING)
+            shown = " ".join(psutil.Process(process.pid).cmdline())
+            assert process.stop() == 0
+        assert SECRET not in process.said + shown
+        assert "Traceback" not in process.said
+
+
+@WAYS
+def test_the_wrong_credentials_are_one_line_and_never_shown(
+    way: Callable[[Path], Way], path: Path, tmp_path: Path
+) -> None:
+    made = way(tmp_path)
+    with asking_for(tmp_path, made.config) as server:
+        for env in (made.wrong, {}):
+            with running(*settings(server, path), **env) as process:
+                assert process.wait() == 2
+            (line,) = [line for line in process.lines if "CRITICAL" in line]
+            assert "the server refuses the connection: " in line
+            assert "authorization violation" in line.lower()
+            assert WRONG not in process.said
+            assert "Traceback" not in process.said
+
+
+def test_a_flag_does_what_the_variable_does(path: Path, tmp_path: Path) -> None:
+    made = password(tmp_path)
+    with asking_for(tmp_path, made.config) as server:
+        flags = ("--nats-user", "dbsvc", "--nats-password", SECRET)
+        with running(*settings(server, path), *flags) as process:
+            process.wait_for(SERVING)
+            assert process.stop() == 0
+        assert SECRET not in process.said
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Certificates:
+    return Certificates(tmp_path)
+
+
+def tls(certificates: Certificates, **more: object) -> str:
+    cert, secret = certificates.server
+    lines = {"cert_file": cert, "key_file": secret, "ca_file": certificates.ca, **more}
+    settings = "\n".join(f'{name}: "{value}"' for name, value in lines.items())
+    return f"tls {{ {settings} }}"
+
+
+def test_a_server_is_trusted_by_its_authority(
+    certificates: Certificates, path: Path, tmp_path: Path
+) -> None:
+    with asking_for(tmp_path, tls(certificates)) as server:
+        env = {"NATS_CA": str(certificates.ca)}
+        with running(*settings(server, path), **env) as process:
+            process.wait_for(SERVING)
+            assert process.stop() == 0
+        with running(*settings(server, path)) as process:
+            assert process.wait() == 2
+        assert "CRITICAL no TLS with the server: " in process.said
+        assert "Traceback" not in process.said
+
+
+def test_a_server_that_asks_for_a_certificate_gets_ours(
+    certificates: Certificates, path: Path, tmp_path: Path
+) -> None:
+    cert, secret = certificates.client
+    with asking_for(tmp_path, tls(certificates, verify="true").replace('"true"', "true")) as server:
+        flags = ("--tls-ca", certificates.ca, "--tls-cert", cert, "--tls-key", secret)
+        with running(*settings(server, path), *flags) as process:
+            process.wait_for(SERVING)
+            assert process.stop() == 0
+        with running(*settings(server, path), "--tls-ca", certificates.ca) as process:
+            assert process.wait() == 2
+        assert "CRITICAL no TLS with the server: " in process.said
+        assert "certificate required" in process.said
+        assert "Traceback" not in process.said
+
+
+@pytest.mark.parametrize("how", ["url", "ca"])
+def test_tls_is_insisted_on_before_a_secret_is_told(
+    certificates: Certificates, path: Path, tmp_path: Path, how: str
+) -> None:
+    made = password(tmp_path)
+    with asking_for(tmp_path, made.config) as server:
+        url = server.url.replace("nats://", "tls://") if how == "url" else server.url
+        env = made.right | ({"NATS_CA": str(certificates.ca)} if how == "ca" else {})
+        with running("--nats-url", url, "--db-path", path, **env) as process:
+            assert process.wait() == 2
+        assert "no TLS with the server: it does not offer any" in process.said
+        assert SECRET not in process.said
+
+
+def test_a_password_in_a_url_is_never_shown(path: Path, tmp_path: Path) -> None:
+    with asking_for(tmp_path, password(tmp_path).config) as server:
+        for secret, code in ((SECRET, 0), (WRONG, 2)):
+            url = server.url.replace("nats://", f"nats://dbsvc:{secret}@")
+            with running("--nats-url", url, "--db-path", path) as process:
+                if code == 0:
+                    process.wait_for(SERVING)
+                    assert process.stop() == 0
+                else:
+                    assert process.wait() == 2
+            assert secret not in process.said
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--nats-user", "dbsvc"), "--nats-user and --nats-password go together"),
+        (("--nats-token", "t", "--nats-nkey", "f"), "of --nats-token and --nats-nkey, one is"),
+        (("--tls-cert", "c"), "--tls-cert and --tls-key go together"),
+        (("--tls-ca", "nowhere"), "--tls-ca nowhere: No such file or directory"),
+        (("--nats-creds", "nowhere"), "--nats-creds nowhere: No such file or directory"),
+        (("--nats-nkey", os.devnull), "it has no seed of a key"),
+        (("--nats-creds", os.devnull), "it has no user JWT and seed, as nsc makes them"),
+        (("--tls-ca", os.devnull), "no certificates or key in PEM form"),
+    ],
+)
+def test_credentials_that_cannot_be_used_are_one_line(
+    flags: tuple[str, ...], said: str, path: Path
+) -> None:
+    refused = run("run", "--nats-url", "nats://127.0.0.1:1", "--db-path", path, *flags)
+    assert refused.returncode == 2
+    assert said in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_replay_takes_the_same_flags(path: Path, tmp_path: Path) -> None:
+    made = password(tmp_path)
+    store = f'{made.config}\njetstream {{ store_dir: "{tmp_path / "js"}" }}'
+    with asking_for(tmp_path, store) as server:
+        with running(*settings(server, path), "--durable", **made.right) as process:
+            process.wait_for(SERVING)
+            assert process.stop() == 0
+        user = ("--nats-user", "dbsvc", "--nats-password", SECRET)
+        new = tmp_path / "new.db"
+        replayed = run("replay", "--nats-url", server.url, "--db-path", new, *user)
+        assert replayed.returncode == 0, replayed.stderr
