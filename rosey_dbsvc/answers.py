@@ -1,6 +1,7 @@
 """Replies: each query is a task of its own, so that a slow one holds up nobody."""
 
 import logging
+from time import perf_counter_ns
 from typing import Final
 
 import anyio
@@ -44,14 +45,16 @@ class Answers:
         self._limiter = limiter
         self._room = anyio.Semaphore(MOST_AT_ONCE, fast_acquire=True)
 
-    async def start(self, reply: str, query: Query | DbsvcError) -> None:
+    async def start(self, reply: str, name: str, query: Query | DbsvcError) -> None:
         """Begin to answer the query, or to say what is wrong with it; wait if too many are."""
         await self._room.acquire()
         self._tasks.start_soon(
-            self._answer, reply, query, self._freshness.from_now(), name="answer"
+            self._answer, reply, name, query, self._freshness.from_now(), name="answer"
         )
 
-    async def _answer(self, reply: str, query: Query | DbsvcError, wait: Wait) -> None:
+    async def _answer(self, reply: str, name: str, query: Query | DbsvcError, wait: Wait) -> None:
+        tally, begun = self._counts.operations[name], perf_counter_ns()
+        tally.requests += 1
         try:
             if isinstance(query, DbsvcError):
                 raise query
@@ -59,12 +62,14 @@ class Answers:
             await self._send(reply, await self._rows(query), headers)
             self._counts.answered += 1
         except DbsvcError as error:
+            tally.fail(str(error))
             await self.refuse(reply, error)
         except get_cancelled_exc_class():
             with anyio.move_on_after(GOODBYE, shield=True):
                 await self.refuse(reply, ShuttingDown())
             raise
         finally:
+            tally.processing_time += perf_counter_ns() - begun
             self._room.release()
 
     async def _rows(self, query: Query) -> bytes:

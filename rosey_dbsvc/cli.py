@@ -1,13 +1,15 @@
 """The command line. What is slow to import is imported by the command that needs it."""
 
+import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
-from rosey_dbsvc.errors import DbsvcError
+from rosey_dbsvc.errors import DbsvcError, NotServed
 from rosey_dbsvc.options import (
     Database,
     DbPath,
@@ -157,6 +159,69 @@ def replay(
     if done.ended_by is not None:
         typer.echo(f"{done.ended_by.name} came before the end: call it again to go on", err=True)
         sys.exit(128 + done.ended_by)
+
+
+@app.command()
+@with_flags(server=server_flags)
+def ping(
+    server: Server,
+    prefix: Prefix = DEFAULT_PREFIX,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="How long a service has to answer.")
+    ] = 2.0,
+) -> None:
+    """See whether a service answers: 0 if one does, 1 if not, as for a container's health check."""
+    from rosey_dbsvc import finding
+
+    urls = server.urls or (LOCAL_SERVER,)
+    try:
+        found = finding.find(
+            urls, server.credentials, prefix, lambda finder: finder.ask("PING", timeout, 1)
+        )
+    except DbsvcError as error:
+        raise NotServed(str(error)) from None
+    if not found:
+        raise NotServed(f"no service answers under {prefix}")
+    service = found[0]
+    typer.echo(f"{service['name']} {service['version']} serves {prefix}, its id is {service['id']}")
+
+
+@app.command()
+@with_flags(server=server_flags)
+def stats(
+    server: Server,
+    prefix: Prefix = DEFAULT_PREFIX,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="As JSON, as the services answer $SRV.STATS.")
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it with rates until Ctrl-C, once a second.")
+    ] = False,
+) -> None:
+    """Print what running services have done: 0 if there is one, 1 if not."""
+    from rosey_dbsvc import finding
+
+    urls = server.urls or (LOCAL_SERVER,)
+    if watch:
+        from rosey_dbsvc import statistics
+
+        with suppress(KeyboardInterrupt):
+            finding.find(
+                urls,
+                server.credentials,
+                prefix,
+                lambda finder: statistics.watch(lambda: finder.ask("STATS")),
+            )
+        return
+    found = finding.find(urls, server.credentials, prefix, lambda finder: finder.ask("STATS"))
+    if not found:
+        raise NotServed(f"no service answers under {prefix}")
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        from rosey_dbsvc import statistics
+
+        statistics.print_once(found)
 
 
 @app.command()

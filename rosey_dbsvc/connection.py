@@ -52,6 +52,7 @@ REFUSALS: Final = (
 )
 PERMISSIONS: Final = "permissions violation"
 DENIED: Final = f"{PERMISSIONS} for subscription"
+SERVICES: Final = '"$srv.'
 REQUEST_DENIED: Final = re.compile(rf'{PERMISSIONS} for publish to "(\$js\.|.*\.message\.log")')
 """Of all that the service publishes, what is no reply."""
 
@@ -125,6 +126,8 @@ class Watch:
             self._end_attempt(error)
         elif isinstance(error, SlowConsumerError):
             self._count_drop()
+        elif DENIED in str(error).lower() and SERVICES in str(error).lower():
+            logger.warning("not to be found with `nats micro`: %s", describe(error))
         elif DENIED in str(error).lower():
             refused = f"the server refuses the subscription: {describe(error)}"
             self._on_denied(PermissionDenied(refused))

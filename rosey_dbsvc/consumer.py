@@ -49,10 +49,11 @@ class Consumer:
             logger.debug("left alone: %s", msg.subject)
 
     async def _start(self, msg: Msg) -> None:
+        operation = self._queries[msg.subject]
         try:
-            query = decode(self._queries[msg.subject], msg.data)
+            query = decode(operation, msg.data)
         except InvalidPayload as error:
             logger.warning("rejected %s: %s", msg.subject, error)
-            await self._answers.start(msg.reply, error)
+            await self._answers.start(msg.reply, operation.name, error)
         else:
-            await self._answers.start(msg.reply, query)
+            await self._answers.start(msg.reply, operation.name, query)

@@ -1,6 +1,28 @@
 """What the service has done so far."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from rosey_dbsvc.contract import OPERATIONS
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the messages of one operation."""
+
+    requests: int = 0
+    errors: int = 0
+    last_error: str = ""
+    processing_time: int = 0
+    """In nanoseconds: from a query to its reply. Of an event it is a share of the commits."""
+
+    def fail(self, error: str) -> None:
+        """Count an error."""
+        self.errors += 1
+        self.last_error = error
+
+
+def _tallies() -> dict[str, Tally]:
+    return {operation.name: Tally() for operation in OPERATIONS}
 
 
 @dataclass(slots=True)
@@ -23,3 +45,9 @@ class Counts:
     """Transactions."""
     abandoned: int = 0
     """Events that were delivered, and not applied when the time to stop was over."""
+    last_commit: float = 0.0
+    """When the last batch was settled, in Unix seconds; 0 if none was."""
+    commit_time: int = 0
+    """How long batches took, in nanoseconds."""
+    operations: dict[str, Tally] = field(default_factory=_tallies)
+    """The same by operation."""

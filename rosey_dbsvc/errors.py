@@ -111,6 +111,10 @@ class PermissionDenied(DbsvcError):
     """The NATS server does not let this service subscribe, or ask JetStream."""
 
 
+class NotServed(DbsvcError):
+    """No service answers."""
+
+
 class StreamChanged(DbsvcError):
     """The stream is no longer one for these events."""
 

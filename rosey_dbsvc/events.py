@@ -31,11 +31,14 @@ class Events:
         operation = self._operations.get(msg.subject)
         if operation is None:
             return False
+        tally = self._counts.operations[operation.name]
+        tally.requests += 1
         try:
             event = decode(operation, msg.data)
         except InvalidPayload as error:
             logger.warning("rejected %s: %s", msg.subject, error)
             self._counts.rejected += 1
+            tally.fail(str(error))
             if position is not None:
                 self._writer.skip(position)
         else:

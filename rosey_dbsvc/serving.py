@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import anyio
@@ -15,6 +16,7 @@ from rosey_dbsvc.answers import Answers
 from rosey_dbsvc.connection import describe, redact
 from rosey_dbsvc.consumer import Consumer
 from rosey_dbsvc.counts import Counts
+from rosey_dbsvc.discovery import Card, discoverable
 from rosey_dbsvc.errors import (
     ConnectionLost,
     ConnectionRefused,
@@ -108,12 +110,18 @@ class Serving:
                     committing.start_soon(self._commit, writer, name="writer")
                     async with flowing as freshness, anyio.create_task_group() as tasks:
                         answers = Answers(tasks, nc, storage, freshness, self._counts, reading)
-                        await self._consume(Consumer(self._prefix, events, answers), nc)
+                        async with discoverable(nc, self._card(storage), lambda: writer.pending):
+                            await self._consume(Consumer(self._prefix, events, answers), nc)
                     writer.end()
         finally:
             self._subscribed.set()  # or, aborted before that, nobody would hear of it
             if self._source.forgets:
                 self._counts.abandoned += writer.pending
+
+    def _card(self, storage: Storage) -> Card:
+        # The name of the file, not its path: strangers read it.
+        metadata = {"database": Path(storage.name).name, **self._source.metadata}
+        return Card(self._prefix, self._source.queue, metadata, self._counts)
 
     async def _commit(self, writer: Writer) -> None:
         try:

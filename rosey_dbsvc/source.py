@@ -35,6 +35,8 @@ class Source(Protocol):
     """What differs between the modes."""
 
     queue: str
+    metadata: dict[str, str]
+    """What those are told who look for services."""
     forgets: bool
     """Whether what was delivered, and is not applied, is lost."""
 
@@ -58,6 +60,7 @@ class CoreSource:
     forgets = True
 
     def __init__(self, prefix: str) -> None:
+        self.metadata = {"mode": "core"}
         self.subjects = (f"{prefix}.>",)
 
     async def prepare(self, nc: Client) -> None:
@@ -79,6 +82,7 @@ class StreamSource:
 
     def __init__(self, prefix: str, durable: Durable, counts: Counts) -> None:
         self.subjects = tuple(f"{prefix}.{query.name}" for query in QUERIES)
+        self.metadata = {"mode": "durable", "stream": durable.stream}
         self._prefix = prefix
         self._durable = durable
         self._counts = counts

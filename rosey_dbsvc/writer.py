@@ -5,6 +5,7 @@ No timer: an idle service commits a lone event at once, and a busy one commits t
 
 import logging
 from collections.abc import Callable, Sequence
+from time import perf_counter_ns, time
 from typing import Final, NamedTuple
 
 import anyio
@@ -153,7 +154,9 @@ class Writer:
         patience = Patience("the database takes no events", "the database takes events again")
         events, position = batch
         while True:
+            begun = perf_counter_ns()
             outcome = await to_thread.run_sync(self._apply, events, position, limiter=self._limiter)
+            self._counts.commit_time += perf_counter_ns() - begun
             self._settle(outcome)
             events = events[outcome.settled :]
             if outcome.obstacle is not None:
@@ -169,9 +172,13 @@ class Writer:
     def _settle(self, outcome: Outcome) -> None:
         for rejection in outcome.rejections:
             log_rejection(rejection)
+            tally = self._counts.operations[rejection.event.name]
+            tally.fail(faults.describe(rejection.reason))
         self._counts.rejected += len(outcome.rejections)
         self._counts.applied += outcome.settled - len(outcome.rejections)
-        self._counts.batches += bool(outcome.settled)
+        if outcome.settled:
+            self._counts.batches += 1
+            self._counts.last_commit = time()
         self.settled += outcome.settled
         self._tell()
 

@@ -8,11 +8,11 @@ import rosey_dbsvc
 PACKAGE = Path(rosey_dbsvc.__file__).parent
 
 ROOMS = """
-__main__ cli options running replaying signals progress embedded service serving source
-follower pulling stream
+__main__ cli options running replaying signals progress embedded statistics
+finding service serving discovery source follower pulling stream
 consumer answers freshness events intake unless threads writer opening lock storage
 cursor grouping database patience connection logs tables settings credentials faults codec
-contract counts errors
+counts contract errors
 """.split()
 
 

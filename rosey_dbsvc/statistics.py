@@ -1,0 +1,81 @@
+"""The numbers of running services, as people read them."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import anyio
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from rosey_dbsvc.finding import Service
+
+EVERY: Final = 1.0
+"""How often the live view is renewed, in seconds."""
+
+HEADINGS: Final = ("operation", "requests", "a second", "errors", "average", "last error")
+
+Ask = Callable[[], Awaitable[list[Service]]]
+Seen = dict[tuple[str, str], int]
+
+
+def show(services: list[Service], seen: Seen | None = None) -> RenderableType:
+    """Return a table for each service; with rates, if it is given what was seen a while before."""
+    if not services:
+        return Text("no service answers")
+    return Group(*(_show(service, seen) for service in services))
+
+
+def _show(service: Service, seen: Seen | None) -> RenderableType:
+    metadata, data = service["metadata"], service["endpoints"][0]["data"]
+    title = f"{service['name']} {service['version']}: {', '.join(metadata.values())}"
+    table = Table(*HEADINGS, title=title, caption=_caption(data), title_justify="left")
+    for column in table.columns[1:5]:
+        column.justify = "right"
+    for endpoint in service["endpoints"]:
+        before = None if seen is None else seen.get((service["id"], endpoint["name"]))
+        table.add_row(*map(Text, _cells(endpoint, before)))
+    return table
+
+
+def _cells(endpoint: dict[str, Any], before: int | None) -> list[str]:
+    requests = endpoint["num_requests"]
+    return [
+        endpoint["name"],
+        f"{requests:,}",
+        "" if before is None else f"{(requests - before) / EVERY:,.0f}",
+        f"{endpoint['num_errors']:,}",
+        f"{endpoint['average_processing_time'] / 1000:,.0f} µs" if requests else "",
+        endpoint["last_error"],
+    ]
+
+
+def _caption(data: dict[str, Any]) -> str:
+    counts = [f"{data[name]:,} {name}" for name in data if name != "last_commit"]
+    return ", ".join([*counts, f"last commit {_when(data['last_commit'])}"])
+
+
+def _when(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if at else "never"
+
+
+def print_once(services: list[Service]) -> None:
+    """Print the tables."""
+    Console().print(show(services))
+
+
+async def watch(ask: Ask) -> None:
+    """Show the tables, with rates, until cancelled."""
+    seen: Seen | None = None
+    with Live(console=Console(), screen=False, auto_refresh=False) as live:
+        while True:
+            services = await ask()
+            live.update(show(services, seen), refresh=True)
+            seen = {
+                (service["id"], endpoint["name"]): endpoint["num_requests"]
+                for service in services
+                for endpoint in service["endpoints"]
+            }
+            await anyio.sleep(EVERY)
