@@ -10,7 +10,8 @@ from anyio.abc import TaskGroup
 from nats.aio.client import Client
 
 from rosey_dbsvc import codec, faults
-from rosey_dbsvc.connection import GONE
+from rosey_dbsvc.codec import shorten
+from rosey_dbsvc.connection import GONE, is_for_answers
 from rosey_dbsvc.contract import Query
 from rosey_dbsvc.counts import Counts
 from rosey_dbsvc.errors import DatabaseFailed, DbsvcError, ShuttingDown
@@ -31,6 +32,7 @@ class Answers:
         self,
         tasks: TaskGroup,
         nc: Client,
+        prefix: str,
         storage: Storage,
         freshness: Freshness,
         counts: Counts,
@@ -39,6 +41,7 @@ class Answers:
         """Take what the answers come from; the limiter bounds the reading threads."""
         self._tasks = tasks
         self._nc = nc
+        self._prefix = prefix
         self._storage = storage
         self._freshness = freshness
         self._counts = counts
@@ -91,6 +94,9 @@ class Answers:
 
     async def _send(self, reply: str, body: bytes, headers: Headers | None = None) -> None:
         # Not `respond`, which sends the headers of the request back.
+        if not is_for_answers(reply, self._prefix):
+            logger.warning("not answered, since that would be a request: %s", shorten(reply))
+            return
         try:
             await self._nc.publish(reply, body, headers=headers)
         except GONE as error:

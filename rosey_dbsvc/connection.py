@@ -1,16 +1,15 @@
 """The connection to NATS: made with patience, watched, and closed within bounds."""
 
 import logging
-import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from time import monotonic
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Final
+from urllib.parse import unquote, urlsplit
 
 import anyio
-from nats.aio.client import Client
+from nats.aio.client import Client, RawCredentials
 from nats.errors import Error, SlowConsumerError
 
 from rosey_dbsvc.codec import shorten
@@ -53,8 +52,8 @@ REFUSALS: Final = (
 PERMISSIONS: Final = "permissions violation"
 DENIED: Final = f"{PERMISSIONS} for subscription"
 SERVICES: Final = '"$srv.'
-REQUEST_DENIED: Final = re.compile(rf'{PERMISSIONS} for publish to "(\$js\.|.*\.message\.log")')
-"""Of all that the service publishes, what is no reply."""
+REQUEST_DENIED: Final = f'{PERMISSIONS} for publish to "$js.'
+"""No reply goes there."""
 
 
 GONE: Final = (OSError, Error, RuntimeError)
@@ -71,24 +70,50 @@ class Untrusted(Error):
         return "it does not offer any"
 
 
-class Insisting(Client):
-    """A client that says nothing before the connection is encrypted.
+class CarefulClient(Client):
+    """A client that looks at what it is about to say, with each connection.
 
-    nats-py's own falls back to plain text if the server does not ask for TLS, credentials first.
+    nats-py's own falls back to plain text if the server does not ask for TLS, credentials first;
+    and a file of credentials that has been damaged ends its reconnecting for ever.
     """
 
+    def __init__(self, credentials: Credentials, first_url: str, *, secure: bool) -> None:
+        super().__init__()
+        self._credentials = credentials
+        self._of_first_url = _of_url(first_url)
+        self._secure = secure
+
     def _connect_command(self) -> bytes:
-        if not _is_encrypted(self._transport):
+        if self._secure and not self._is_encrypted():
+            if self._transport is not None:  # what is buffered is not for it, either
+                self._transport.close()  # type: ignore[no-untyped-call]
             raise Untrusted
+        if not self._credentials.are_given:
+            self._take_from_url()
+        self._look_into_files()
         return super()._connect_command()
+
+    def _is_encrypted(self) -> bool:
+        writer = getattr(self._transport, "_io_writer", None)
+        return writer is not None and writer.get_extra_info("ssl_object") is not None
+
+    def _take_from_url(self) -> None:
+        # Servers that were found on the way have a URL without credentials.
+        server = self._current_server
+        found = _of_url(server.uri.geturl()) if server is not None else {}
+        self.options.update(dict.fromkeys(("user", "password", "token")))
+        self.options.update(found or self._of_first_url)
+
+    def _look_into_files(self) -> None:
+        try:
+            secret = self._credentials.secret()
+        except InvalidSettings as error:
+            raise Error(str(error)) from None
+        if isinstance(self._user_credentials, RawCredentials):
+            self._user_credentials.data = secret
 
 
 UNTRUSTED: Final = (Untrusted, ssl.SSLError)
-
-
-def _is_encrypted(transport: Any) -> bool:  # noqa: ANN401  nats-py's own, of several kinds
-    writer = getattr(transport, "_io_writer", None)
-    return writer is not None and writer.get_extra_info("ssl_object") is not None
 
 
 class Unreachable(DbsvcError):
@@ -131,7 +156,7 @@ class Watch:
         elif DENIED in str(error).lower():
             refused = f"the server refuses the subscription: {describe(error)}"
             self._on_denied(PermissionDenied(refused))
-        elif REQUEST_DENIED.search(str(error).lower()):
+        elif REQUEST_DENIED in str(error).lower():
             refused = f"the server refuses a request to JetStream: {describe(error)}"
             self._on_denied(PermissionDenied(refused))
         elif is_refusal(error):
@@ -211,6 +236,7 @@ class Door:
     def __init__(self, servers: list[str], credentials: Credentials) -> None:
         self.servers = servers
         self.options = credentials.options()
+        self._credentials = credentials
         self._secure = credentials.secures or any(url.startswith("tls://") for url in servers)
 
     def __str__(self) -> str:
@@ -218,7 +244,16 @@ class Door:
 
     def client(self) -> Client:
         """Return a client that is not connected, and insists on TLS if that is asked for."""
-        return Insisting() if self._secure else Client()
+        return CarefulClient(self._credentials, self.servers[0], secure=self._secure)
+
+
+def _of_url(url: str) -> dict[str, str]:
+    """Return the credentials in a URL, as nats-py's options have them."""
+    parts = urlsplit(url)
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    if password:
+        return {"user": user, "password": password}
+    return {"token": user} if user else {}
 
 
 async def _connect(
@@ -285,6 +320,14 @@ async def is_served(host: str, port: int) -> bool:
             "choose another with --local-port, or name a server with --nats-url"
         )
     return True
+
+
+def is_for_answers(reply: str, prefix: str) -> bool:
+    """Return whether a requester may have its answer there.
+
+    Not where the server or this service take requests: they would come from us.
+    """
+    return not reply.startswith(("$", f"{prefix}."))
 
 
 def redact(url: str) -> str:

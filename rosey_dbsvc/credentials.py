@@ -54,15 +54,23 @@ class Credentials(Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"Credentials({', '.join(flag for flag, value in self._ways() if value)})"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [(flag, "…") for flag, value in self._ways() if value]
+
+    @property
+    def are_given(self) -> bool:
+        """Whether there are any, or those in a URL are to be used."""
+        return any(value for _, value in self._ways())
+
     @property
     def secures(self) -> bool:
         """Whether they ask for TLS."""
         return bool(self.ca or self.cert)
 
     def options(self) -> dict[str, Any]:
-        """Return what nats-py is to be given, after a look into each file. Raises InvalidSettings.
+        """Return what nats-py is to be given, after a look into each file.
 
-        The files with secrets are read again with each connection: they may be changed.
+        Raises InvalidSettings.
         """
         options: dict[str, Any] = {}
         if self.user:
@@ -70,14 +78,23 @@ class Credentials(Struct, frozen=True, kw_only=True):
         if self.token:
             options["token"] = self.token
         if self.creds:
-            _check_creds(self.creds)
-            options["user_credentials"] = self.creds
+            from nats.aio.client import RawCredentials
+
+            options["user_credentials"] = RawCredentials(self.secret())
         if self.nkey:
-            _check_seed("--nats-nkey", self.nkey, _read("--nats-nkey", self.nkey))
+            self.secret()
             options["nkeys_seed"] = self.nkey
         if self.secures:
             options["tls"] = self._context()
         return options
+
+    def secret(self) -> str:
+        """Return what is in the file of credentials or of the key. Raises InvalidSettings."""
+        if self.creds:
+            return _read_creds(self.creds)
+        if self.nkey:
+            _check_seed("--nats-nkey", self.nkey, _read("--nats-nkey", self.nkey))
+        return ""
 
     def _context(self) -> "SSLContext":
         import ssl  # slow to import, and not needed to print help
@@ -96,7 +113,7 @@ class Credentials(Struct, frozen=True, kw_only=True):
         return context
 
 
-def _check_creds(path: str) -> None:
+def _read_creds(path: str) -> str:
     text = _read("--nats-creds", path)
     if not all(mark in text for mark in MARKS):
         raise InvalidSettings(
@@ -104,6 +121,7 @@ def _check_creds(path: str) -> None:
         )
     seed = text.partition(MARKS[1])[2].splitlines()[1:2]
     _check_seed("--nats-creds", path, "".join(seed))
+    return text
 
 
 def _check_seed(flag: str, path: str, seed: str) -> None:

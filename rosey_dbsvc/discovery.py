@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from rosey_dbsvc.connection import GONE, describe
+from rosey_dbsvc.connection import GONE, describe, is_for_answers
 from rosey_dbsvc.contract import OPERATIONS, Event, Operation
 from rosey_dbsvc.counts import Counts
 
@@ -35,7 +35,7 @@ class Card:
 
     def __init__(self, prefix: str, queue: str, metadata: dict[str, str], counts: Counts) -> None:
         self.id = uuid4().hex
-        self._prefix = prefix
+        self.prefix = prefix
         self._queue = queue
         self._identity = {
             "name": NAME,
@@ -61,7 +61,7 @@ class Card:
     def _endpoint(self, operation: type[Operation]) -> Fields:
         return {
             "name": operation.name.replace(".", "_"),  # the protocol allows no dots
-            "subject": f"{self._prefix}.{operation.name}",
+            "subject": f"{self.prefix}.{operation.name}",
             "queue_group": self._queue,
         }
 
@@ -105,7 +105,7 @@ async def discoverable(nc: Client, card: Card, pending: Callable[[], int]) -> As
     async def answer(subscription: Subscription) -> None:
         async for msg in subscription.messages:
             verb = msg.subject.split(".")[1]
-            if verb in VERBS and msg.reply:
+            if verb in VERBS and msg.reply and is_for_answers(msg.reply, card.prefix):
                 await _reply(nc, msg, card.answer(verb, pending()))
 
     async with AsyncExitStack() as stack, anyio.create_task_group() as loops:

@@ -46,8 +46,15 @@ class Follower:
     """
 
     def __init__(
-        self, nc: Client, stream: Stream, cursor: Cursor, writer: Writer, events: Events
+        self,
+        nc: Client,
+        stream: Stream,
+        cursor: Cursor,
+        writer: Writer,
+        events: Events,
+        made: str = "",
     ) -> None:
+        """Take what is read and where it goes; `made` is the stream that was made for this life."""
         self.begun = anyio.Event()
         """When it is known how far there is to go."""
         self.target = 0
@@ -59,6 +66,7 @@ class Follower:
         self._cursor = cursor
         self._writer = writer
         self._events = events
+        self._made = made
         self._taken = cursor.position
         self._fresh = not cursor.created
         self._created = ""
@@ -108,6 +116,7 @@ class Follower:
         elif self._taken.sequence < state.first - 1 and not self._since:
             self._pass_over(state.first - 1)
         self._short_since = None
+        self.target = min(self.target, state.last)  # it may be another by now, or shorter
         if not self.begun.is_set():
             self.target = state.last
             self._say_begun()
@@ -115,7 +124,8 @@ class Follower:
 
     async def _be_in(self, state: State) -> None:
         known = self._cursor.created
-        if not known and state.last and self._cursor.of_others:
+        others = self._cursor.of_others and state.created != self._made
+        if not known and state.last and others:
             raise CannotOpen(
                 "the database has a history already, and no place in the stream "
                 f"{self._stream.name}: begin with a new file, or a copy of one that follows it"

@@ -113,7 +113,8 @@ class Pull:
         elif (why := status.get(Header.DESCRIPTION, "")) in SPENT:
             await self._ask()
         else:
-            raise Interrupted(f"the consumer has ended: {shorten(why) or 'it is gone'}")
+            why = shorten(why.partition("\n")[0]) or "it is gone"
+            raise Interrupted(f"the consumer has ended: {why}")
 
     async def _ask(self) -> None:
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import anyio
-from anyio import CancelScope, CapacityLimiter
+from anyio import CancelScope, CapacityLimiter, lowlevel
 from anyio.abc import TaskStatus
 from nats.aio.client import Client
 
@@ -81,6 +81,7 @@ class Serving:
                 # Not `start`, which waits for a task that is shielded from it.
                 tasks.start_soon(self._work, storage, nc, name="rosey-dbsvc work")
                 await self._subscribed.wait()
+                await lowlevel.checkpoint()  # or what has failed would be said to serve
                 if isinstance(self.failure, PermissionDenied):
                     raise ConnectionRefused(str(self.failure))
                 if not self._stopping.is_set():
@@ -109,7 +110,9 @@ class Serving:
                 async with anyio.create_task_group() as committing:
                     committing.start_soon(self._commit, writer, name="writer")
                     async with flowing as freshness, anyio.create_task_group() as tasks:
-                        answers = Answers(tasks, nc, storage, freshness, self._counts, reading)
+                        answers = Answers(
+                            tasks, nc, self._prefix, storage, freshness, self._counts, reading
+                        )
                         async with discoverable(nc, self._card(storage), lambda: writer.pending):
                             await self._consume(Consumer(self._prefix, events, answers), nc)
                     writer.end()

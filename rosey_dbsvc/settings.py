@@ -1,7 +1,7 @@
 """What an operator may set, checked before anything starts."""
 
 import re
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -76,6 +76,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     durable: Durable | None = None
     """None: core NATS, which forgets what is published while nobody listens."""
 
+    def __repr__(self) -> str:
+        return f"Settings(db_path={self.db_path!r}, prefix={self.prefix!r})"  # a URL has secrets
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("db_path", self.db_path), ("prefix", self.prefix)]
+
     def __post_init__(self) -> None:
         check_prefix(self.prefix)
         if not 0 <= self.stop_timeout < float("inf"):
@@ -141,7 +147,9 @@ def check_url(url: str) -> str:
     """
     try:
         parts = urlsplit(url if "://" in url else f"nats://{url}")
+        # What follows a / or ? in a password would be shown, since it is none then.
         usable = bool(parts.hostname) and parts.port != 0
+        usable = usable and parts.path in {"", "/"} and not (parts.query or parts.fragment)
     except ValueError:  # of the port
         usable = False
     if not usable:

@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 QUEUE: Final = "rosey-dbsvc"
 """Of several services with the same stream, one answers a query."""
+LOOKED_EVERY: Final = 0.5
 SAID_EVERY: Final = 10.0
 """How often the log says how far a service has caught up, in seconds."""
 
@@ -86,6 +87,7 @@ class StreamSource:
         self._prefix = prefix
         self._durable = durable
         self._counts = counts
+        self._made = ""
 
     async def prepare(self, nc: Client) -> None:
         """See that the stream is there, as it is wanted. Raises a CannotStart if it cannot be."""
@@ -93,7 +95,7 @@ class StreamSource:
         patience = Patience("waiting for JetStream", "JetStream answers")
         while True:
             try:
-                await stream.prepare()
+                self._made = await stream.prepare()
             except Unavailable as error:
                 await patience.wait(str(error))
             else:
@@ -105,7 +107,8 @@ class StreamSource:
         self, nc: Client, storage: Storage, writer: Writer, events: Events, stopping: Event
     ) -> AsyncIterator[Freshness]:
         """Follow the stream; come back when the database has come up with it."""
-        async with following(nc, self._prefix, self._durable, storage, writer, events) as follower:
+        settings = (self._prefix, self._durable, storage, writer, events, self._made)
+        async with following(nc, *settings) as follower:
             await unless(stopping, partial(_catch_up, follower, writer))
             stream = self._durable.stream
             yield Horizon(nc, self._prefix, stream, writer, self._counts, follower.clustered)
@@ -113,12 +116,18 @@ class StreamSource:
 
 @asynccontextmanager
 async def following(
-    nc: Client, prefix: str, durable: Durable, storage: Storage, writer: Writer, events: Events
+    nc: Client,
+    prefix: str,
+    durable: Durable,
+    storage: Storage,
+    writer: Writer,
+    events: Events,
+    made: str = "",
 ) -> AsyncIterator[Follower]:
-    """Follow the stream while in the context."""
+    """Follow the stream while in the context, one that was made for this life or another."""
     assert storage.cursor is not None  # noqa: S101  opened with the same settings
     stream = Stream(nc, prefix, durable)
-    follower = Follower(nc, stream, storage.cursor, writer, events)
+    follower = Follower(nc, stream, storage.cursor, writer, events, made)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(follower.run, name="follower")
         yield follower
@@ -127,9 +136,11 @@ async def following(
 
 async def _catch_up(follower: Follower, writer: Writer) -> None:
     await follower.begun.wait()
+    said = anyio.current_time()
     while writer.reached < follower.target and not writer.failed:
-        with anyio.move_on_after(SAID_EVERY):
+        with anyio.move_on_after(LOOKED_EVERY):  # the target may come nearer
             await writer.wait_reached(follower.target)
-            return
-        behind = follower.target - writer.reached
-        logger.info("catching up with the stream, %d events behind", behind)
+        if anyio.current_time() - said > SAID_EVERY:
+            said = anyio.current_time()
+            behind = follower.target - writer.reached
+            logger.info("catching up with the stream, %d events behind", behind)

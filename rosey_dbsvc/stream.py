@@ -71,6 +71,7 @@ class Stream:
         self._nc = nc
         self._js = nc.jetstream(timeout=API_TIMEOUT)
         self._update = durable.update
+        self._made = ""
         self._prefix = f"{prefix}."
         self._subjects = [f"{prefix}.{event.name}" for event in EVENTS]
         self._wanted = StreamConfig(
@@ -87,8 +88,8 @@ class Stream:
             max_consumers=UNLIMITED,
         )
 
-    async def prepare(self) -> None:
-        """See that the stream is there as it is wanted.
+    async def prepare(self) -> str:
+        """See that the stream is there as it is wanted; return when it was made, if that is now.
 
         Raises NoJetStream, StreamRefused, or StreamDiffers naming each setting.
         """
@@ -103,6 +104,7 @@ class Stream:
                     )
                 await self._js.update_stream(changed(found.config, self._wanted))
                 logger.info("changed the stream %s, which had %s", self.name, differing)
+        return self._made
 
     def _check_subjects(self, found: StreamInfo) -> None:
         """See that the stream is not somebody else's, whatever may be changed."""
@@ -118,6 +120,7 @@ class Stream:
         except errors.NotFoundError:
             made = await self._js.add_stream(self._wanted)
             logger.info("made the stream %s", self.name)
+            self._made = str(made.created)
             return made
 
     async def state(self, *, make: bool = True) -> State:

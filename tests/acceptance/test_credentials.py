@@ -1,16 +1,22 @@
 """Every way to be let in by a server, against one that asks for it, and the wrong one."""
 
 import os
+import socket
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 import pytest
+from rich.pretty import pretty_repr
 from support.keys import Certificates, Operator, key
 from support.processes import SERVING, run, running
-from support.servers import NatsServer, nats_server
+from support.servers import NatsServer, free_port, nats_server
+
+from rosey_dbsvc import Credentials
+from rosey_dbsvc.settings import Settings
 
 SECRET = "hunter2-of-the-channel"
 WRONG = "not-the-secret-at-all"
@@ -218,3 +224,93 @@ def test_a_replay_takes_the_same_flags(path: Path, tmp_path: Path) -> None:
         new = tmp_path / "new.db"
         replayed = run("replay", "--nats-url", server.url, "--db-path", new, *user)
         assert replayed.returncode == 0, replayed.stderr
+
+
+def test_a_file_of_credentials_that_is_damaged_for_a_while_costs_no_more_than_that(
+    path: Path, tmp_path: Path
+) -> None:
+    made = creds(tmp_path)
+    file = tmp_path / "right"
+    good = file.read_text()
+    with asking_for(tmp_path, made.config) as server:
+        with running(*settings(server, path), **made.right) as process:
+            process.wait_for(SERVING)
+            for damaged in ("", good.replace("JWT", "XXX"), good.replace("SEED-----\nSU", "")):
+                server.kill()
+                file.write_text(damaged)
+                server.start()
+                process.wait_for("it has no user JWT|it has no seed")
+                file.write_text(good.replace("\n", "\r\n"))
+                process.wait_for("connected to NATS again")
+            assert process.stop() == 0
+        assert "Traceback" not in process.said
+
+
+def test_a_server_that_does_not_encrypt_any_more_is_told_nothing(
+    certificates: Certificates, path: Path, tmp_path: Path
+) -> None:
+    heard: list[bytes] = []
+
+    def pretend(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                connection.sendall(b'INFO {"server_id":"x","version":"2.15.1","headers":true}\r\n')
+                connection.settimeout(2)
+                with suppress(OSError):
+                    while data := connection.recv(65536):
+                        heard.append(data)
+                connection.close()
+
+    with asking_for(tmp_path, tls(certificates)) as server:
+        with running(*settings(server, path), NATS_CA=str(certificates.ca)) as process:
+            process.wait_for(SERVING)
+            server.kill()
+            with closing(socket.create_server(("127.0.0.1", server.port))) as listener:
+                thread = threading.Thread(target=pretend, args=(listener,), daemon=True)
+                thread.start()
+                process.wait_for("no TLS with the server any more")
+                assert process.stop() == 0
+                listener.shutdown(socket.SHUT_RDWR)
+                thread.join(timeout=10)
+        assert "Traceback" not in process.said
+    assert heard == []
+
+
+def test_a_password_in_a_url_may_have_any_character_if_it_is_written_so(
+    path: Path, tmp_path: Path
+) -> None:
+    with asking_for(tmp_path, 'authorization { user: u, password: "a#b/c,d%e" }') as server:
+        url = server.url.replace("nats://", "nats://u:a%23b%2Fc%2Cd%25e@")
+        with running("--nats-url", url, "--db-path", path) as process:
+            process.wait_for(SERVING)
+            assert process.stop() == 0
+
+
+@pytest.mark.cluster
+def test_servers_that_are_found_on_the_way_get_the_credentials_of_the_url(path: Path) -> None:
+    ports = [free_port(), free_port()]
+    routes = ",".join(f"nats://127.0.0.1:{port}" for port in ports)
+    common = ("--user", "u", "--pass", SECRET, "--cluster_name", "c", "--routes", routes)
+    first, other = (NatsServer("--cluster", f"nats://127.0.0.1:{port}", *common) for port in ports)
+    try:
+        first.start()
+        other.start()
+        url = first.url.replace("nats://", f"nats://u:{SECRET}@")
+        with running("--nats-url", url, "--db-path", path) as process:
+            process.wait_for(SERVING)
+            first.kill()
+            process.wait_for("connected to NATS again")
+            assert process.stop() == 0
+        assert SECRET not in process.said
+    finally:
+        first.kill()
+        other.kill()
+
+
+def test_what_holds_secrets_shows_none() -> None:
+    credentials = Credentials(user="u", password=SECRET)
+    settings = Settings(nats_urls=(f"nats://u:{SECRET}@h",), credentials=credentials)
+    for each in (credentials, settings):
+        assert SECRET not in repr(each)
+        assert SECRET not in pretty_repr(each)

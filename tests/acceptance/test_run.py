@@ -375,10 +375,13 @@ def test_two_services_on_one_file(own_server: NatsServer, path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["nats://", "nats://localhost:port", "nats://h:99999", "://", "nats://bot:a#b@localhost"]
+    "url",
+    ["nats://", "nats://localhost:port", "nats://h:99999", "://", "nats://bot:a#b@localhost"]
+    + [f"nats://{user}sEcReT@localhost:4222" for user in ("bot:12/", "token/", "bot:7?")],
 )
 def test_a_url_that_is_none(path: Path, url: str) -> None:
     refuses(2, "the NATS URL is not one: try nats://", "--nats-url", url, "--db-path", path)
+    assert "sEcReT" not in run("run", "--nats-url", url, "--db-path", path).stderr
 
 
 @pytest.mark.parametrize("scheme", ["http", "ws"])

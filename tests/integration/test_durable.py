@@ -22,6 +22,7 @@ from support.servers import NatsServer, nats_server
 
 from rosey_dbsvc import BotDatabase, DatabaseService, Durable, errors, follower, pulling
 from rosey_dbsvc.contract import EVENTS
+from rosey_dbsvc.stream import Stream
 
 ServiceOf = Callable[..., DatabaseService]
 
@@ -896,3 +897,51 @@ async def test_a_cursor_file_keeps_those_of_other_streams_and_core_mode_takes_it
     assert len(database.calls) == 3
     with pytest.raises(errors.CannotOpen, match="run it with --durable"):
         await DatabaseService(nc, path, prefix=prefix, factory=SpecDatabase).serve()
+
+
+async def test_a_stream_that_is_made_anew_while_the_service_catches_up_is_the_one_to_come_up_with(
+    nc: Client, path: Path, prefix: str, stream: str, service_of: ServiceOf
+) -> None:
+    class Slow(BotDatabase):
+        def user_joined(self, username: str) -> None:
+            time.sleep(1)
+            super().user_joined(username)
+
+    async with service_of(path):
+        pass
+    await Bot(nc, prefix).tell("user.joined", username="alice")
+    await publish(nc, prefix, range(100))
+    service = service_of(path, factory=Slow)
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(nc.jetstream().delete_stream, stream)
+            await tasks.start(service.serve)
+            await publish(nc, prefix, range(1000, 1010))
+            await Bot(nc, prefix).settled()
+            await service.stop()
+    assert (await read(path))[-10:] == list(range(1000, 1010))
+
+
+async def test_a_file_from_core_mode_goes_on_with_a_new_stream_under_a_bot_that_talks(
+    nc: Client,
+    path: Path,
+    stream_server: NatsServer,
+    prefix: str,
+    service_of: ServiceOf,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bot = Bot(nc, prefix)
+    async with DatabaseService(stream_server.url, path, prefix=prefix):
+        await publish(nc, prefix, range(10), acked=False)
+        await bot.settled()
+    prepare = Stream.prepare
+
+    async def slowly(self: Stream) -> str:
+        made = await prepare(self)
+        await publish(nc, prefix, range(10, 20))
+        return made
+
+    monkeypatch.setattr(Stream, "prepare", slowly)
+    async with service_of(path):
+        await bot.settled()
+    assert await read(path) == list(range(20))

@@ -250,3 +250,18 @@ async def test_what_was_done_is_counted_by_kind(
         answered=counts.answered,
         refused=counts.refused,
     ) == Counter(applied=1, rejected=1, answered=1, refused=1)
+
+
+@pytest.mark.parametrize("target", ["{}.user.joined", "$JS.API.STREAM.DELETE.X", "$SYS.REQ.X"])
+async def test_no_answer_goes_where_it_would_be_a_request(
+    bot: Bot, path: Path, service_of: ServiceOf, target: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    subject = target.format(bot.prefix)
+    spy = await bot.nc.subscribe(subject)
+    async with service_of(path) as service:
+        for query in (f"{bot.prefix}.stats.recent_chat.get", "$SRV.PING.rosey-dbsvc"):
+            await bot.nc.publish(query, b"{}", reply=subject)
+        await bot.settled()
+        assert service.counts.rejected == 0
+    assert spy.pending_msgs == 0
+    assert f"not answered, since that would be a request: {subject}" in caplog.messages
