@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import anyio
 import psutil
 import pytest
 from rich.pretty import pretty_repr
@@ -15,7 +16,8 @@ from support.keys import Certificates, Operator, key
 from support.processes import SERVING, run, running
 from support.servers import NatsServer, free_port, nats_server
 
-from rosey_dbsvc import Credentials
+from rosey_dbsvc import Counts, Credentials
+from rosey_dbsvc.connection import close, connected
 from rosey_dbsvc.settings import Settings
 
 SECRET = "hunter2-of-the-channel"
@@ -246,12 +248,12 @@ def test_a_file_of_credentials_that_is_damaged_for_a_while_costs_no_more_than_th
         assert "Traceback" not in process.said
 
 
-def test_a_server_that_does_not_encrypt_any_more_is_told_nothing(
-    certificates: Certificates, path: Path, tmp_path: Path
-) -> None:
+@contextmanager
+def impostor(port: int) -> Iterator[list[bytes]]:
+    """Pretend to be a server that does not encrypt, and remember what it is told."""
     heard: list[bytes] = []
 
-    def pretend(listener: socket.socket) -> None:
+    def listen(listener: socket.socket) -> None:
         with suppress(OSError):
             while True:
                 connection, _ = listener.accept()
@@ -262,18 +264,29 @@ def test_a_server_that_does_not_encrypt_any_more_is_told_nothing(
                         heard.append(data)
                 connection.close()
 
+    with closing(socket.create_server(("127.0.0.1", port))) as listener:
+        thread = threading.Thread(target=listen, args=(listener,))
+        thread.start()
+        yield heard
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(timeout=10)
+
+
+async def test_a_server_that_does_not_encrypt_any_more_is_told_nothing(
+    certificates: Certificates, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trusting = Credentials(ca=str(certificates.ca))
     with asking_for(tmp_path, tls(certificates)) as server:
-        with running(*settings(server, path), NATS_CA=str(certificates.ca)) as process:
-            process.wait_for(SERVING)
+        async with connected([server.url], Counts(), print, trusting) as nc:
             server.kill()
-            with closing(socket.create_server(("127.0.0.1", server.port))) as listener:
-                thread = threading.Thread(target=pretend, args=(listener,), daemon=True)
-                thread.start()
-                process.wait_for("no TLS with the server any more")
-                assert process.stop() == 0
-                listener.shutdown(socket.SHUT_RDWR)
-                thread.join(timeout=10)
-        assert "Traceback" not in process.said
+            while nc.is_connected:
+                await anyio.sleep(0.01)
+            await nc.publish("answer", b"what alice has said")
+            with impostor(server.port) as heard:
+                with anyio.fail_after(20):
+                    while "no TLS with the server any more" not in caplog.text:
+                        await anyio.sleep(0.01)
+                await close(nc)
     assert heard == []
 
 

@@ -900,7 +900,12 @@ async def test_a_cursor_file_keeps_those_of_other_streams_and_core_mode_takes_it
 
 
 async def test_a_stream_that_is_made_anew_while_the_service_catches_up_is_the_one_to_come_up_with(
-    nc: Client, path: Path, prefix: str, stream: str, service_of: ServiceOf
+    nc: Client,
+    path: Path,
+    prefix: str,
+    stream: str,
+    service_of: ServiceOf,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Slow(BotDatabase):
         def user_joined(self, username: str) -> None:
@@ -912,9 +917,15 @@ async def test_a_stream_that_is_made_anew_while_the_service_catches_up_is_the_on
     await Bot(nc, prefix).tell("user.joined", username="alice")
     await publish(nc, prefix, range(100))
     service = service_of(path, factory=Slow)
+
+    async def delete_once_it_is_read() -> None:
+        while not any("101 events behind" in line for line in caplog.messages):
+            await anyio.sleep(0.01)
+        await nc.jetstream().delete_stream(stream)
+
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(nc.jetstream().delete_stream, stream)
+            tasks.start_soon(delete_once_it_is_read)
             await tasks.start(service.serve)
             await publish(nc, prefix, range(1000, 1010))
             await Bot(nc, prefix).settled()
