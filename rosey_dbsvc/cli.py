@@ -29,7 +29,6 @@ from rosey_dbsvc.settings import (
     DEFAULT_PREFIX,
     DEFAULT_STOP_TIMEOUT,
     DEFAULT_STREAM,
-    LOCAL_SERVER,
     Durable,
     Settings,
 )
@@ -146,9 +145,10 @@ def replay(
     from rosey_dbsvc.replaying import replay
 
     logs.configure("warning", "text")
+    urls, credentials = server.door
     settings = Settings(
-        nats_urls=server.urls or (LOCAL_SERVER,),
-        credentials=server.credentials,
+        nats_urls=urls,
+        credentials=credentials,
         db_path=db_path,
         prefix=prefix,
         database=database,
@@ -171,13 +171,10 @@ def ping(
     ] = 2.0,
 ) -> None:
     """See whether a service answers: 0 if one does, 1 if not, as for a container's health check."""
-    from rosey_dbsvc import finding
+    from rosey_dbsvc.finding import find
 
-    urls = server.urls or (LOCAL_SERVER,)
     try:
-        found = finding.find(
-            urls, server.credentials, prefix, lambda finder: finder.ask("PING", timeout, 1)
-        )
+        found = find(*server.door, prefix, lambda finder: finder.ask("PING", timeout, 1))
     except DbsvcError as error:
         raise NotServed(str(error)) from None
     if not found:
@@ -199,28 +196,19 @@ def stats(
     ] = False,
 ) -> None:
     """Print what running services have done: 0 if there is one, 1 if not."""
-    from rosey_dbsvc import finding
+    from rosey_dbsvc import statistics
+    from rosey_dbsvc.finding import find
 
-    urls = server.urls or (LOCAL_SERVER,)
     if watch:
-        from rosey_dbsvc import statistics
-
         with suppress(KeyboardInterrupt):
-            finding.find(
-                urls,
-                server.credentials,
-                prefix,
-                lambda finder: statistics.watch(lambda: finder.ask("STATS")),
-            )
+            find(*server.door, prefix, statistics.watch)
         return
-    found = finding.find(urls, server.credentials, prefix, lambda finder: finder.ask("STATS"))
+    found = find(*server.door, prefix, lambda finder: finder.ask("STATS"))
     if not found:
         raise NotServed(f"no service answers under {prefix}")
     if as_json:
         typer.echo(json.dumps(found, indent=2))
     else:
-        from rosey_dbsvc import statistics
-
         statistics.print_once(found)
 
 

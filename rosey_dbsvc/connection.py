@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import anyio
 from nats.aio.client import Client, RawCredentials
+from nats.aio.subscription import Subscription
 from nats.errors import Error, SlowConsumerError
 
 from rosey_dbsvc.codec import shorten
@@ -301,6 +302,16 @@ async def close(nc: Client) -> None:
         with anyio.move_on_after(GOODBYE, shield=True), suppress(*GONE):
             if not nc.is_closed:
                 await goodbye()
+
+
+@asynccontextmanager
+async def unsubscribed(subscription: Subscription) -> AsyncIterator[None]:
+    """End the subscription at the end, within bounds and whatever is cancelled."""
+    try:
+        yield
+    finally:
+        with anyio.move_on_after(GOODBYE, shield=True), suppress(*GONE):
+            await subscription.unsubscribe()
 
 
 async def is_served(host: str, port: int) -> bool:

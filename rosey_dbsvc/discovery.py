@@ -15,13 +15,12 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from rosey_dbsvc.connection import GONE, describe, is_for_answers
+from rosey_dbsvc.connection import GONE, NAME, describe, is_for_answers, unsubscribed
 from rosey_dbsvc.contract import OPERATIONS, Event, Operation
 from rosey_dbsvc.counts import Counts
 
 logger = logging.getLogger(__name__)
 
-NAME: Final = "rosey-dbsvc"
 VERSION: Final = version(NAME)
 DESCRIPTION: Final = "The database of a chat bot: events in, rows out"
 TYPE: Final = "io.nats.micro.v1.{}_response"
@@ -123,16 +122,8 @@ async def _subscribe(nc: Client, subject: str, stack: AsyncExitStack) -> Subscri
     except GONE as error:
         logger.debug("not discoverable as %s: %s", subject, describe(error))
         return None
-    stack.push_async_callback(_unsubscribe, subscription)
+    await stack.enter_async_context(unsubscribed(subscription))
     return subscription
-
-
-async def _unsubscribe(subscription: Subscription) -> None:
-    with anyio.move_on_after(1, shield=True):
-        try:
-            await subscription.unsubscribe()
-        except GONE as error:
-            logger.debug("discovery: %s", describe(error))
 
 
 async def _reply(nc: Client, msg: Msg, body: bytes) -> None:

@@ -1,18 +1,16 @@
 """Services, asked for what they say of themselves."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 import anyio
 from nats.aio.client import Client
 from nats.errors import Error
 
-from rosey_dbsvc.connection import connected
+from rosey_dbsvc.connection import NAME, connected, unsubscribed
 from rosey_dbsvc.counts import Counts
 from rosey_dbsvc.credentials import Credentials
-from rosey_dbsvc.discovery import NAME
 from rosey_dbsvc.errors import DbsvcError, NotServed
 
 WAIT: Final = 0.5
@@ -35,14 +33,14 @@ class Finder:
         subscription = await self._nc.subscribe(inbox)
         await self._nc.publish(f"$SRV.{verb}.{NAME}", reply=inbox)
         found: list[Service] = []
-        with anyio.move_on_after(wait):
-            while most is None or len(found) < most:
-                msg = await subscription.next_msg(timeout=wait + 1)
-                if not msg.data:  # nobody listens
-                    break
-                if (service := self._read(msg.data)) is not None:
-                    found.append(service)
-        await subscription.unsubscribe()
+        async with unsubscribed(subscription):
+            with anyio.move_on_after(wait):
+                while most is None or len(found) < most:
+                    msg = await subscription.next_msg(timeout=wait + 1)
+                    if not msg.data:  # nobody listens
+                        break
+                    if (service := self._read(msg.data)) is not None:
+                        found.append(service)
         return sorted(found, key=lambda service: str(service["id"]))
 
     def _read(self, data: bytes) -> Service | None:
@@ -54,31 +52,24 @@ class Finder:
         return service if ours else None
 
 
-@asynccontextmanager
-async def finder(
-    urls: tuple[str, ...], credentials: Credentials, prefix: str
-) -> AsyncIterator[Finder]:
-    """Connect, without patience. Raises a CannotStart."""
-
-    def on_denied(_: DbsvcError) -> None:
-        """Nobody answers who is not asked; that is said anyway."""
-
-    async with connected(urls, Counts(), on_denied, credentials, patient=False) as nc:
-        yield Finder(nc, prefix)
-
-
 def find(
     urls: tuple[str, ...],
     credentials: Credentials,
     prefix: str,
     use: Callable[[Finder], Awaitable[T]],
 ) -> T:
-    """Connect, and return what comes of using the finder. Raises a CannotStart, or NotServed."""
+    """Connect, without patience, and return what comes of using the finder.
+
+    Raises a CannotStart, or NotServed.
+    """
+
+    def on_denied(_: DbsvcError) -> None:
+        """Nobody answers who is not asked; that is said anyway."""
 
     async def main() -> T:
-        async with finder(urls, credentials, prefix) as found:
+        async with connected(urls, Counts(), on_denied, credentials, patient=False) as nc:
             try:
-                return await use(found)
+                return await use(Finder(nc, prefix))
             except Error as error:
                 raise NotServed(f"no service answers: {error}") from None
 

@@ -46,15 +46,8 @@ class Follower:
     """
 
     def __init__(
-        self,
-        nc: Client,
-        stream: Stream,
-        cursor: Cursor,
-        writer: Writer,
-        events: Events,
-        made: str = "",
+        self, nc: Client, stream: Stream, cursor: Cursor, writer: Writer, events: Events
     ) -> None:
-        """Take what is read and where it goes; `made` is the stream that was made for this life."""
         self.begun = anyio.Event()
         """When it is known how far there is to go."""
         self.target = 0
@@ -66,7 +59,6 @@ class Follower:
         self._cursor = cursor
         self._writer = writer
         self._events = events
-        self._made = made
         self._taken = cursor.position
         self._fresh = not cursor.created
         self._created = ""
@@ -124,7 +116,7 @@ class Follower:
 
     async def _be_in(self, state: State) -> None:
         known = self._cursor.created
-        others = self._cursor.of_others and state.created != self._made
+        others = self._cursor.of_others and state.created != self._stream.made
         if not known and state.last and others:
             raise CannotOpen(
                 "the database has a history already, and no place in the stream "

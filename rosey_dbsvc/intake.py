@@ -6,13 +6,12 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Final
 
-import anyio
 from anyio import Event, lowlevel
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from rosey_dbsvc.connection import GONE
+from rosey_dbsvc.connection import GONE, unsubscribed
 from rosey_dbsvc.errors import NoServer
 from rosey_dbsvc.unless import unless
 
@@ -22,8 +21,6 @@ DEEP: Final = 32_768
 """With more than this waiting it is an eighth, or NATS would reach its limit and drop the rest."""
 LOOKED_EVERY: Final = 0.05
 """How often a flush looks whether the server is still there, in seconds."""
-GOODBYE: Final = 1.0
-"""How long the last word to the server may take, in seconds."""
 
 
 def take(subscription: Subscription) -> Msg:
@@ -103,10 +100,7 @@ async def subscribed(
     except GONE as error:
         raise NoServer(f"cannot subscribe to {subject}: {error}") from None
     intake = Intake(nc, subscription)
-    try:
+    async with unsubscribed(subscription):
         await unless(stopping, partial(flush, nc))
         intake.known = not stopping.is_set()
         yield intake
-    finally:
-        with anyio.move_on_after(GOODBYE, shield=True), suppress(*GONE):
-            await subscription.unsubscribe()

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from rosey_dbsvc import faults
 from rosey_dbsvc.cursor import kept_in
+from rosey_dbsvc.database import BotDatabase
 from rosey_dbsvc.errors import CannotOpen, DbsvcError, InvalidSettings, NotADatabase
 from rosey_dbsvc.lock import one_writer
 from rosey_dbsvc.settings import Durable
@@ -83,8 +84,10 @@ def _check_free(storage: Storage, beside: str) -> None:
 def load_factory(name: str) -> Factory:
     """Return the callable called MODULE:ATTRIBUTE, also of a module in the current directory.
 
-    Raises InvalidSettings.
+    Of no name it is the BotDatabase of this package. Raises InvalidSettings.
     """
+    if not name:
+        return BotDatabase
     module, _, attribute = name.partition(":")
     if not (module and attribute):
         raise InvalidSettings("--database takes MODULE:ATTRIBUTE, like common.database:BotDatabase")

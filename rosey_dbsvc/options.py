@@ -12,6 +12,7 @@ from rosey_dbsvc.errors import InvalidSettings
 from rosey_dbsvc.settings import (
     DEFAULT_MAX_AGE,
     DEFAULT_STREAM,
+    LOCAL_SERVER,
     Durable,
     LogFormat,
     LogLevel,
@@ -69,6 +70,11 @@ class Server(NamedTuple):
 
     urls: tuple[str, ...]
     credentials: Credentials
+
+    @property
+    def door(self) -> tuple[tuple[str, ...], Credentials]:
+        """The servers that were named, or else the one on this machine, and what opens it."""
+        return self.urls or (LOCAL_SERVER,), self.credentials
 
 
 def _connecting(help: str, envvar: str, metavar: str | None = None) -> Any:  # noqa: A002, ANN401

@@ -6,10 +6,9 @@ delivers to a consumer, so that a message that is missing shows, the last one in
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final
 
-import anyio
 from anyio import lowlevel
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -17,7 +16,7 @@ from nats.aio.subscription import Subscription
 from nats.js.api import Header
 
 from rosey_dbsvc.codec import shorten
-from rosey_dbsvc.connection import GONE
+from rosey_dbsvc.connection import GONE, unsubscribed
 from rosey_dbsvc.cursor import Position
 from rosey_dbsvc.errors import DbsvcError
 from rosey_dbsvc.intake import take
@@ -34,7 +33,6 @@ SILENCE: Final = 3.0
 """How long nothing may come, in seconds."""
 AT_ONCE: Final = 256
 """How many messages are taken before others on the event loop have their turn."""
-GOODBYE: Final = 1.0
 
 LAST: Final = "Nats-Last-Consumer"
 SPENT: Final = frozenset({"Batch Completed", "Message Size Exceeds MaxBytes", "Request Timeout"})
@@ -141,8 +139,5 @@ async def pulled(nc: Client, subject: str) -> AsyncIterator[Pull]:
         subscription = await nc.subscribe(nc.new_inbox())
     except GONE as error:
         raise Interrupted(str(error)) from None
-    try:
+    async with unsubscribed(subscription):
         yield Pull(nc, subscription, subject)
-    finally:
-        with anyio.move_on_after(GOODBYE, shield=True), suppress(*GONE):
-            await subscription.unsubscribe()

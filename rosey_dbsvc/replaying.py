@@ -13,7 +13,6 @@ from nats.aio.client import Client
 from rosey_dbsvc.connection import connected
 from rosey_dbsvc.counts import Counts
 from rosey_dbsvc.cursor import is_of_others
-from rosey_dbsvc.database import BotDatabase
 from rosey_dbsvc.errors import CannotOpen, DbsvcError, sole_error
 from rosey_dbsvc.events import Events
 from rosey_dbsvc.lock import check_file
@@ -66,28 +65,28 @@ class Replay:
         self._scope.cancel()
 
     async def _replay(self) -> None:
-        path, stream = self._settings.db_path, self._durable.stream
-        await to_thread.run_sync(_check_new, path, stream)
-        factory = load_factory(self._settings.database) if self._settings.database else BotDatabase
+        path = self._settings.db_path
+        await to_thread.run_sync(_check_new, path, self._durable.stream)
+        factory = load_factory(self._settings.database)
         async with self._connected() as nc:
-            state = await Stream(nc, self._settings.prefix, self._durable).state(make=False)
+            stream = Stream(nc, self._settings.prefix, self._durable)
+            state = await stream.state(make=False)
             async with in_threads(opened(path, factory, self._durable)) as storage:
                 if storage.cursor and storage.cursor.created not in {"", state.created}:
-                    raise CannotOpen(f"{path} is from another stream {stream}: {NAME_A_NEW}")
-                await self._catch_up(nc, storage)
+                    raise CannotOpen(f"{path} is from another stream {stream.name}: {NAME_A_NEW}")
+                await self._catch_up(nc, stream, storage)
 
     def _connected(self) -> AbstractAsyncContextManager[Client]:
         settings = self._settings
         door = (settings.nats_urls, self.counts, self._deny, settings.credentials)
         return connected(*door, patient=False)
 
-    async def _catch_up(self, nc: Client, storage: Storage) -> None:
-        prefix = self._settings.prefix
+    async def _catch_up(self, nc: Client, stream: Stream, storage: Storage) -> None:
         writer = Writer(storage.apply, self.counts)
-        events = Events(prefix, writer, self.counts)
+        events = Events(self._settings.prefix, writer, self.counts)
         async with anyio.create_task_group() as committing:
             committing.start_soon(writer.run, name="writer")
-            async with following(nc, prefix, self._durable, storage, writer, events) as follower:
+            async with following(nc, stream, storage, writer, events) as follower:
                 await follower.begun.wait()
                 while writer.reached < follower.target:
                     with anyio.move_on_after(REPORTED_EVERY):

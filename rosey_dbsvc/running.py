@@ -9,7 +9,6 @@ import anyio
 from anyio import CancelScope
 
 from rosey_dbsvc.connection import is_served
-from rosey_dbsvc.database import BotDatabase
 from rosey_dbsvc.embedded import nats_server
 from rosey_dbsvc.errors import sole_error
 from rosey_dbsvc.lock import check_file
@@ -26,7 +25,7 @@ class Process:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._factory = load_factory(settings.database) if settings.database else BotDatabase
+        self._factory = load_factory(settings.database)
         self._scope = CancelScope()
         self._service: DatabaseService | None = None
 

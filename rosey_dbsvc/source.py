@@ -87,15 +87,15 @@ class StreamSource:
         self._prefix = prefix
         self._durable = durable
         self._counts = counts
-        self._made = ""
+        self._stream: Stream | None = None
 
     async def prepare(self, nc: Client) -> None:
         """See that the stream is there, as it is wanted. Raises a CannotStart if it cannot be."""
-        stream = Stream(nc, self._prefix, self._durable)
+        stream = self._stream = Stream(nc, self._prefix, self._durable)
         patience = Patience("waiting for JetStream", "JetStream answers")
         while True:
             try:
-                self._made = await stream.prepare()
+                await stream.prepare()
             except Unavailable as error:
                 await patience.wait(str(error))
             else:
@@ -107,8 +107,8 @@ class StreamSource:
         self, nc: Client, storage: Storage, writer: Writer, events: Events, stopping: Event
     ) -> AsyncIterator[Freshness]:
         """Follow the stream; come back when the database has come up with it."""
-        settings = (self._prefix, self._durable, storage, writer, events, self._made)
-        async with following(nc, *settings) as follower:
+        assert self._stream is not None  # noqa: S101  prepared before
+        async with following(nc, self._stream, storage, writer, events) as follower:
             await unless(stopping, partial(_catch_up, follower, writer))
             stream = self._durable.stream
             yield Horizon(nc, self._prefix, stream, writer, self._counts, follower.clustered)
@@ -116,18 +116,11 @@ class StreamSource:
 
 @asynccontextmanager
 async def following(
-    nc: Client,
-    prefix: str,
-    durable: Durable,
-    storage: Storage,
-    writer: Writer,
-    events: Events,
-    made: str = "",
+    nc: Client, stream: Stream, storage: Storage, writer: Writer, events: Events
 ) -> AsyncIterator[Follower]:
-    """Follow the stream while in the context, one that was made for this life or another."""
+    """Follow the stream while in the context."""
     assert storage.cursor is not None  # noqa: S101  opened with the same settings
-    stream = Stream(nc, prefix, durable)
-    follower = Follower(nc, stream, storage.cursor, writer, events, made)
+    follower = Follower(nc, stream, storage.cursor, writer, events)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(follower.run, name="follower")
         yield follower

@@ -1,6 +1,5 @@
 """The numbers of running services, as people read them."""
 
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -10,14 +9,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from rosey_dbsvc.finding import Service
+from rosey_dbsvc.finding import Finder, Service
 
 EVERY: Final = 1.0
 """How often the live view is renewed, in seconds."""
 
 HEADINGS: Final = ("operation", "requests", "a second", "errors", "average", "last error")
 
-Ask = Callable[[], Awaitable[list[Service]]]
 Seen = dict[tuple[str, str], int]
 
 
@@ -66,12 +64,12 @@ def print_once(services: list[Service]) -> None:
     Console().print(show(services))
 
 
-async def watch(ask: Ask) -> None:
+async def watch(finder: Finder) -> None:
     """Show the tables, with rates, until cancelled."""
     seen: Seen | None = None
     with Live(console=Console(), screen=False, auto_refresh=False) as live:
         while True:
-            services = await ask()
+            services = await finder.ask("STATS")
             live.update(show(services, seen), refresh=True)
             seen = {
                 (service["id"], endpoint["name"]): endpoint["num_requests"]

@@ -70,8 +70,9 @@ class Stream:
         self.name = durable.stream
         self._nc = nc
         self._js = nc.jetstream(timeout=API_TIMEOUT)
+        self.made = ""
+        """When it was made, if that was here."""
         self._update = durable.update
-        self._made = ""
         self._prefix = f"{prefix}."
         self._subjects = [f"{prefix}.{event.name}" for event in EVENTS]
         self._wanted = StreamConfig(
@@ -88,8 +89,8 @@ class Stream:
             max_consumers=UNLIMITED,
         )
 
-    async def prepare(self) -> str:
-        """See that the stream is there as it is wanted; return when it was made, if that is now.
+    async def prepare(self) -> None:
+        """See that the stream is there as it is wanted.
 
         Raises NoJetStream, StreamRefused, or StreamDiffers naming each setting.
         """
@@ -104,7 +105,6 @@ class Stream:
                     )
                 await self._js.update_stream(changed(found.config, self._wanted))
                 logger.info("changed the stream %s, which had %s", self.name, differing)
-        return self._made
 
     def _check_subjects(self, found: StreamInfo) -> None:
         """See that the stream is not somebody else's, whatever may be changed."""
@@ -120,7 +120,7 @@ class Stream:
         except errors.NotFoundError:
             made = await self._js.add_stream(self._wanted)
             logger.info("made the stream %s", self.name)
-            self._made = str(made.created)
+            self.made = str(made.created)
             return made
 
     async def state(self, *, make: bool = True) -> State:

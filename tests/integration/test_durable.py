@@ -947,10 +947,9 @@ async def test_a_file_from_core_mode_goes_on_with_a_new_stream_under_a_bot_that_
         await bot.settled()
     prepare = Stream.prepare
 
-    async def slowly(self: Stream) -> str:
-        made = await prepare(self)
+    async def slowly(self: Stream) -> None:
+        await prepare(self)
         await publish(nc, prefix, range(10, 20))
-        return made
 
     monkeypatch.setattr(Stream, "prepare", slowly)
     async with service_of(path):
