@@ -134,5 +134,7 @@ def _close(database: Any, *, keep_sessions: bool) -> None:  # noqa: ANN401
     try:
         if hasattr(closing, "close"):
             closing.close()
+        if closing is not database:
+            logger.info("Database connection closed")
     except Exception as error:  # noqa: BLE001  what is committed is safe, and there is no going back
         logger.error("closing the database failed: %s", faults.describe(error))  # noqa: TRY400

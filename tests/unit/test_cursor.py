@@ -163,10 +163,13 @@ def test_a_cursor_file_of_any_content_is_read_or_refused(tmp_path: Path, content
         assert str(refused).isprintable()
 
 
-def test_a_database_is_closed_without_the_end_of_its_sessions(path: Path) -> None:
+def test_a_database_is_closed_without_the_end_of_its_sessions(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with opened(str(path), BotDatabase, Durable()) as storage:
         storage.apply(events(1, 1), Position(1, 1000))
     assert select(path, "SELECT current_session_start FROM user_stats") == [(0,)]
+    assert caplog.messages[-1] == "Database connection closed"
     with pytest.raises(sqlite3.ProgrammingError):
         storage.database.conn.execute("SELECT 1")  # type: ignore[attr-defined]
 
