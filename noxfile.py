@@ -15,13 +15,13 @@ def group(name: str) -> list[str]:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    session.install("-e", ".[embedded]", *group("tests"))
+    session.install("-e", ".[embedded,metrics]", *group("tests"))
     session.run("pytest", *session.posargs)
 
 
 @nox.session(name="tests-cluster")
 def tests_cluster(session: nox.Session) -> None:
-    session.install("-e", ".[embedded]", *group("tests"))
+    session.install("-e", ".[embedded,metrics]", *group("tests"))
     session.run("pytest", "-m", "kills or cluster", *session.posargs)
 
 
@@ -34,11 +34,11 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    session.install("-e", ".[embedded]", *group("types"))
+    session.install("-e", ".[embedded,metrics]", *group("types"))
     session.run("mypy")
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    session.install("-e", ".[embedded]", *group("bench"))
+    session.install("-e", ".[embedded,metrics]", *group("bench"))
     session.run("python", "-m", "benchmarks", *session.posargs)

@@ -72,7 +72,9 @@ class Answers:
                 await self.refuse(reply, ShuttingDown())
             raise
         finally:
-            tally.processing_time += perf_counter_ns() - begun
+            passed = perf_counter_ns() - begun
+            tally.processing_time += passed
+            self._counts.query_times.observe(passed / 1e9)
             self._room.release()
 
     async def _rows(self, query: Query) -> bytes:

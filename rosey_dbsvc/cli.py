@@ -16,6 +16,7 @@ from rosey_dbsvc.options import (
     Format,
     Level,
     LocalPort,
+    MetricsAddress,
     Prefix,
     Server,
     StopTimeout,
@@ -31,6 +32,7 @@ from rosey_dbsvc.settings import (
     DEFAULT_STREAM,
     Durable,
     Settings,
+    parse_address,
 )
 
 app = typer.Typer(
@@ -102,6 +104,7 @@ def run(
     log_format: Format = "text",
     stop_timeout: StopTimeout = DEFAULT_STOP_TIMEOUT,
     local_port: LocalPort = DEFAULT_LOCAL_PORT,
+    metrics_address: MetricsAddress = "",
 ) -> None:
     """Serve until SIGINT or SIGTERM, which lets it finish; a second one does not.
 
@@ -120,6 +123,7 @@ def run(
         stop_timeout=stop_timeout,
         local_port=local_port,
         durable=durable,
+        metrics=parse_address(metrics_address),
     )
     sys.exit(run(settings))
 

@@ -140,7 +140,7 @@ class Watch:
 
     def connected(self) -> None:
         """Say that the first connection is made: from here on nats-py itself reconnects."""
-        self._connected = True
+        self._connected = self._counts.connected = True
 
     def leaving(self) -> None:
         """Say that the connection is being closed on purpose."""
@@ -198,12 +198,14 @@ class Watch:
 
     async def disconnected(self) -> None:
         """Say that the connection is lost."""
+        self._counts.connected = False
         if self._connected and not self._leaving:
             logger.warning("disconnected from NATS")
 
     async def reconnected(self) -> None:
         """Say that the connection is back."""
         self._refusals = 0
+        self._counts.connected = True
         logger.info("connected to NATS again")
 
 

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import cache
@@ -45,13 +45,13 @@ class Card:
         self._started = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         self._counts = counts
 
-    def answer(self, verb: str, pending: int) -> bytes:
+    def answer(self, verb: str) -> bytes:
         """Return the answer to PING, INFO or STATS."""
         fields: Fields = {"type": TYPE.format(verb.lower()), **self._identity}
         if verb == "INFO":
             fields |= {"description": DESCRIPTION, "endpoints": self._endpoints()}
         elif verb == "STATS":
-            fields |= {"started": self._started, "endpoints": self._statistics(pending)}
+            fields |= {"started": self._started, "endpoints": self._statistics()}
         return json.dumps(fields).encode()
 
     def _endpoints(self) -> list[Fields]:
@@ -64,12 +64,12 @@ class Card:
             "queue_group": self._queue,
         }
 
-    def _statistics(self, pending: int) -> list[Fields]:
+    def _statistics(self) -> list[Fields]:
         counts = self._counts
         data = {
             "applied": counts.applied,
             "rejected": counts.rejected,
-            "pending": pending,
+            "pending": counts.pending,
             "dropped": counts.dropped,
             "stale": counts.stale,
             "batches": counts.batches,
@@ -98,14 +98,14 @@ def _kind(operation: type[Operation]) -> str:
 
 
 @asynccontextmanager
-async def discoverable(nc: Client, card: Card, pending: Callable[[], int]) -> AsyncIterator[None]:
+async def discoverable(nc: Client, card: Card) -> AsyncIterator[None]:
     """Answer those who look for services, while in the context."""
 
     async def answer(subscription: Subscription) -> None:
         async for msg in subscription.messages:
             verb = msg.subject.split(".")[1]
             if verb in VERBS and msg.reply and is_for_answers(msg.reply, card.prefix):
-                await _reply(nc, msg, card.answer(verb, pending()))
+                await _reply(nc, msg, card.answer(verb))
 
     async with AsyncExitStack() as stack, anyio.create_task_group() as loops:
         for form in ("*", f"*.{NAME}", f"*.{NAME}.{card.id}"):

@@ -92,6 +92,10 @@ class Unavailable(CannotStart):
     """JetStream does not answer now."""
 
 
+class CannotServeMetrics(CannotStart):
+    """The address for metrics cannot be listened on."""
+
+
 class AlreadyServing(CannotStart):
     """The service runs already."""
 

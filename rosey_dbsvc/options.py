@@ -54,6 +54,15 @@ StopTimeout = Annotated[
         help="How long a stop may take to apply what was delivered.",
     ),
 ]
+MetricsAddress = Annotated[
+    str,
+    typer.Option(
+        envvar="ROSEY_DBSVC_METRICS_ADDRESS",
+        metavar="HOST:PORT",
+        help="Where metrics are collected, for Prometheus and its like; needs the extra `metrics`.",
+        show_default=False,
+    ),
+]
 LocalPort = Annotated[
     int,
     typer.Option(

@@ -2,20 +2,22 @@
 
 import logging
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
 
 import anyio
 from anyio import CancelScope
 
 from rosey_dbsvc.connection import is_served
+from rosey_dbsvc.counts import Counts
 from rosey_dbsvc.embedded import nats_server
-from rosey_dbsvc.errors import sole_error
+from rosey_dbsvc.errors import InvalidSettings, sole_error
 from rosey_dbsvc.lock import check_file
 from rosey_dbsvc.opening import load_factory
 from rosey_dbsvc.service import DatabaseService
 from rosey_dbsvc.settings import Settings
 from rosey_dbsvc.signals import obey_signals
+from rosey_dbsvc.threads import in_threads
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +43,7 @@ class Process:
 
     async def _serve(self) -> None:
         settings = self._settings
-        async with _servers(settings) as urls:
+        async with self._metrics(), _servers(settings) as urls:
             self._service = DatabaseService(
                 urls,
                 settings.db_path,
@@ -52,6 +54,23 @@ class Process:
                 credentials=settings.credentials,
             )
             await self._service.serve()
+
+    @asynccontextmanager
+    async def _metrics(self) -> AsyncIterator[None]:
+        """Have metrics collected, if that is wanted, also while the service waits for a server."""
+        settings = self._settings
+        if settings.metrics is None:
+            yield
+            return
+        labels = {"prefix": settings.prefix, "mode": "durable" if settings.durable else "core"}
+        exposed = _exposed()(settings.metrics, lambda: self._counts, labels)
+        async with in_threads(exposed) as url:
+            logger.info("metrics are at %s", url)
+            yield
+
+    @property
+    def _counts(self) -> Counts:
+        return self._service.counts if self._service else Counts()
 
     def _obey(self, number: signal.Signals) -> None:
         if not self._scope.cancel_called:
@@ -78,6 +97,17 @@ async def _servers(settings: Settings) -> AsyncIterator[list[str]]:
             if store:
                 logger.info("it stores its streams in %s", store)
             yield [url]
+
+
+def _exposed() -> Callable[..., AbstractContextManager[str]]:
+    """Return what needs an extra. Raises InvalidSettings if that is not installed."""
+    try:
+        from rosey_dbsvc.metrics import exposed
+    except ModuleNotFoundError:
+        raise InvalidSettings(
+            "--metrics-address needs Prometheus's client: pip install 'rosey-dbsvc[metrics]'"
+        ) from None
+    return exposed
 
 
 def run(settings: Settings) -> int:

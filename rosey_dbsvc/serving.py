@@ -113,13 +113,13 @@ class Serving:
                         answers = Answers(
                             tasks, nc, self._prefix, storage, freshness, self._counts, reading
                         )
-                        async with discoverable(nc, self._card(storage), lambda: writer.pending):
+                        async with discoverable(nc, self._card(storage)):
                             await self._consume(Consumer(self._prefix, events, answers), nc)
                     writer.end()
         finally:
             self._subscribed.set()  # or, aborted before that, nobody would hear of it
             if self._source.forgets:
-                self._counts.abandoned += writer.pending
+                self._counts.abandoned += self._counts.pending
 
     def _card(self, storage: Storage) -> Card:
         # The name of the file, not its path: strangers read it.

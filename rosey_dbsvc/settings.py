@@ -1,7 +1,7 @@
 """What an operator may set, checked before anything starts."""
 
 import re
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -60,6 +60,16 @@ class Durable(Struct, frozen=True, kw_only=True):
             raise InvalidSettings(f"--stream-replicas takes 1 to {MOST_REPLICAS}")
 
 
+class Address(NamedTuple):
+    """Where something of ours listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """How `rosey-dbsvc run` runs. Raises InvalidSettings, naming the flag."""
 
@@ -75,6 +85,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """In seconds."""
     durable: Durable | None = None
     """None: core NATS, which forgets what is published while nobody listens."""
+    metrics: Address | None = None
+    """Where metrics are collected. None: nowhere."""
 
     def __repr__(self) -> str:
         return f"Settings(db_path={self.db_path!r}, prefix={self.prefix!r})"  # a URL has secrets
@@ -93,6 +105,20 @@ def check_prefix(prefix: str) -> str:
     if not PREFIX.fullmatch(prefix):
         raise InvalidSettings(f"no subject can begin with the prefix {prefix!r}: try rosey.db")
     return prefix
+
+
+def parse_address(text: str) -> Address | None:
+    """Return the address, None of no text. Raises InvalidSettings."""
+    if not text:
+        return None
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:  # of the port
+        host = port = None
+    if not host or port is None or parts.netloc != text or parts.username is not None:
+        raise InvalidSettings("--metrics-address takes HOST:PORT, like 127.0.0.1:9464")
+    return Address(host, port)
 
 
 def parse_age(text: str) -> int:

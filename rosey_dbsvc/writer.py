@@ -73,23 +73,18 @@ class Writer:
         self._taken = anyio.Event()
         self._progress = anyio.Event()
 
-    @property
-    def pending(self) -> int:
-        """How many events are taken and not settled."""
-        return self.ticket - self.settled
-
     async def put(self, received: Received) -> None:
         """Take an event for the next batch; wait while there is no room in it."""
         while len(self._gathered) >= self._most_events or self._bytes >= self._most_bytes:
             await self._taken.wait()
+        self.ticket += 1
+        self._counts.pending += 1
         if self.failed:
-            self.ticket += 1
             return
         if not self._gathered:
             self._arrived.set()
         self._gathered.append(received)
         self._bytes += received.size
-        self.ticket += 1
         if received.position is not None:
             self._note(received.position)
 
@@ -154,14 +149,12 @@ class Writer:
         patience = Patience("the database takes no events", "the database takes events again")
         events, position = batch
         while True:
-            begun = perf_counter_ns()
-            outcome = await to_thread.run_sync(self._apply, events, position, limiter=self._limiter)
-            self._counts.commit_time += perf_counter_ns() - begun
-            self._settle(outcome)
+            outcome = await self._apply_timed(events, position)
+            self._settle(outcome, events[: outcome.settled])
             events = events[outcome.settled :]
             if outcome.obstacle is not None:
                 why = faults.describe(outcome.obstacle)
-                await patience.wait(why, f" ({self.pending} are waiting)")
+                await patience.wait(why, f" ({self._counts.pending} are waiting)")
             elif not events:
                 break
         patience.over()
@@ -169,7 +162,16 @@ class Writer:
             self.reached = position.sequence
             self._tell()
 
-    def _settle(self, outcome: Outcome) -> None:
+    async def _apply_timed(self, events: Sequence[Received], position: Position | None) -> Outcome:
+        begun = perf_counter_ns()
+        outcome = await to_thread.run_sync(self._apply, events, position, limiter=self._limiter)
+        passed = perf_counter_ns() - begun
+        self._counts.commit_time += passed
+        if outcome.settled:
+            self._counts.commit_times.observe(passed / 1e9)
+        return outcome
+
+    def _settle(self, outcome: Outcome, events: Sequence[Received]) -> None:
         for rejection in outcome.rejections:
             log_rejection(rejection)
             tally = self._counts.operations[rejection.event.name]
@@ -178,7 +180,10 @@ class Writer:
         self._counts.applied += outcome.settled - len(outcome.rejections)
         if outcome.settled:
             self._counts.batches += 1
-            self._counts.last_commit = time()
+            self._counts.last_commit = now = time()
+            self._counts.batch_sizes.observe(outcome.settled)
+            self._counts.event_ages.observe(*[now - event.at for event in events])
+        self._counts.pending -= outcome.settled
         self.settled += outcome.settled
         self._tell()
 

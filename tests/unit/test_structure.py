@@ -8,7 +8,7 @@ import rosey_dbsvc
 PACKAGE = Path(rosey_dbsvc.__file__).parent
 
 ROOMS = """
-__main__ cli options running replaying signals progress embedded statistics
+__main__ cli options running replaying signals progress embedded metrics statistics
 finding service serving discovery source follower pulling stream
 consumer answers freshness events intake unless threads writer opening lock storage
 cursor grouping database patience connection logs tables settings credentials faults codec

@@ -114,15 +114,15 @@ async def test_a_ticket_is_settled_with_its_batch_and_not_before() -> None:
 
 
 async def test_the_end_comes_after_what_was_put() -> None:
-    recorder = Recorder()
-    writer = Writer(recorder, Counts())
+    recorder, counts = Recorder(), Counts()
+    writer = Writer(recorder, counts)
     for number in range(100):
         await writer.put(event(number))
     writer.end()
     with anyio.fail_after(10):
         await writer.run()
     assert len(recorder.applied) == 100
-    assert writer.pending == 0
+    assert counts.pending == 0
 
 
 async def test_a_batch_the_database_cannot_take_now_is_kept_in_order(
@@ -217,4 +217,4 @@ async def test_a_batch_that_was_begun_is_counted_when_the_writer_is_cancelled() 
         tasks.cancel_scope.cancel()
         recorder.let_go.release(2)
     assert counts.applied == 1
-    assert writer.pending == 1
+    assert counts.pending == 1
