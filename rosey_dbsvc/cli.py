@@ -16,6 +16,7 @@ from rosey_dbsvc.options import (
     Format,
     Level,
     LocalPort,
+    MaintainEvery,
     MetricsAddress,
     Prefix,
     Server,
@@ -27,12 +28,14 @@ from rosey_dbsvc.options import (
 from rosey_dbsvc.settings import (
     DEFAULT_DB_PATH,
     DEFAULT_LOCAL_PORT,
+    DEFAULT_MAINTAIN_EVERY,
     DEFAULT_PREFIX,
     DEFAULT_STOP_TIMEOUT,
     DEFAULT_STREAM,
     Durable,
     Settings,
     parse_address,
+    parse_age,
 )
 
 app = typer.Typer(
@@ -104,6 +107,7 @@ def run(
     log_format: Format = "text",
     stop_timeout: StopTimeout = DEFAULT_STOP_TIMEOUT,
     local_port: LocalPort = DEFAULT_LOCAL_PORT,
+    maintain_every: MaintainEvery = DEFAULT_MAINTAIN_EVERY,
     metrics_address: MetricsAddress = "",
 ) -> None:
     """Serve until SIGINT or SIGTERM, which lets it finish; a second one does not.
@@ -123,6 +127,7 @@ def run(
         stop_timeout=stop_timeout,
         local_port=local_port,
         durable=durable,
+        maintain_every=parse_age(maintain_every, "--maintain-every"),
         metrics=parse_address(metrics_address),
     )
     sys.exit(run(settings))
@@ -163,6 +168,55 @@ def replay(
     if done.ended_by is not None:
         typer.echo(f"{done.ended_by.name} came before the end: call it again to go on", err=True)
         sys.exit(128 + done.ended_by)
+
+
+@app.command()
+def backup(
+    destination: Annotated[
+        str, typer.Argument(metavar="DEST", help="The file to make; an older backup is replaced.")
+    ],
+    db_path: DbPath = DEFAULT_DB_PATH,
+) -> None:
+    """Copy the database to DEST, whole and checked, also while a service writes it.
+
+    DEST is as it was until the copy is complete. Exit codes: 0 done, 1 failed, 2 could not start,
+    130 or 143 ended by a signal.
+    """
+    from rosey_dbsvc import progress
+    from rosey_dbsvc.backup import back_up
+    from rosey_dbsvc.statements import breakable
+
+    with breakable(), progress.bar(f"backing up {db_path}") as report:
+        size = back_up(db_path, destination, report)
+    typer.echo(f"{db_path} is backed up to {destination}: {size:,} bytes, checked")
+
+
+@app.command()
+def maintain(
+    db_path: DbPath = DEFAULT_DB_PATH,
+    vacuum: Annotated[
+        bool | None,
+        typer.Option(
+            "--vacuum/--no-vacuum",
+            help="Also VACUUM and ANALYZE, which nobody can write during."
+            " Without either: if no service runs.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Delete what is old from the database, and tidy up its file.
+
+    A service does the first by itself: see `run --maintain-every`. Old are 30 days for the history
+    of user counts, 7 for outbound messages that are sent, and 90 for revoked tokens. Exit codes: 0
+    done, 1 failed, 2 could not start, 130 or 143 ended by a signal.
+    """
+    from rosey_dbsvc import progress
+    from rosey_dbsvc.maintaining import maintain
+    from rosey_dbsvc.statements import breakable
+
+    with breakable(), progress.bar(f"maintaining {db_path}") as report:
+        done = maintain(db_path, report, vacuum=vacuum)
+    typer.echo("\n".join(done))
 
 
 @app.command()

@@ -123,6 +123,17 @@ class StreamChanged(DbsvcError):
     """The stream is no longer one for these events."""
 
 
+# What ends other commands.
+
+
+class BackupFailed(DbsvcError):
+    """The backup failed; an older one is as it was."""
+
+
+class MaintenanceFailed(DbsvcError):
+    """The maintenance failed."""
+
+
 @contextmanager
 def sole_error() -> Iterator[None]:
     """Raise the one error of a group as itself: who sees it need not know how tasks are nested."""

@@ -40,6 +40,11 @@ def is_of_the_event(error: Exception) -> bool:
     return _primary(error) not in PASSING and not is_fatal(error)
 
 
+def is_passing(error: sqlite3.Error) -> bool:
+    """Return whether time may help."""
+    return _primary(error) in PASSING
+
+
 def is_fatal(error: Exception) -> bool:
     """Return whether the database cannot be used, or no longer."""
     return _primary(error) in FATAL or _is_in_the_wrong_thread(error)

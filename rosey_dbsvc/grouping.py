@@ -87,10 +87,14 @@ class Group:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is None:
-            self.commit()
-        else:
+        if error is not None:
             self.rollback()
+            return
+        try:
+            self.commit()
+        except sqlite3.Error:
+            self.rollback()
+            raise
 
     @property
     def file(self) -> str:

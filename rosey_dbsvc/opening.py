@@ -64,7 +64,7 @@ def _follow(storage: Storage, durable: Durable | None, path: str) -> None:
     try:
         storage.follow(durable.stream, durable.cursor_file or beside)
     except sqlite3.Error as error:
-        raise _explain(error, storage.name) from error
+        raise explain(error, storage.name) from error
 
 
 def _check_free(storage: Storage, beside: str) -> None:
@@ -79,6 +79,27 @@ def _check_free(storage: Storage, beside: str) -> None:
             f"{storage.name} follows the stream {min(kept)}: run it with --durable, or give that "
             f"up for good and remove {beside}"
         )
+
+
+def open_existing(path: str, timeout: float = 5.0) -> sqlite3.Connection:
+    """Open a database that is there, perhaps beside its service, for all threads.
+
+    `timeout` is how long each statement waits for others, in seconds. Raises CannotOpen or
+    NotADatabase.
+    """
+    if not Path(path).exists():
+        raise CannotOpen(f"there is no database {path}")
+    uri = f"{Path(path).absolute().as_uri()}?mode=rw"
+    try:
+        conn = sqlite3.connect(uri, uri=True, timeout=timeout, check_same_thread=False)
+        try:
+            conn.execute("SELECT 1 FROM sqlite_master").fetchone()
+        except sqlite3.Error:
+            conn.close()
+            raise
+    except sqlite3.Error as error:
+        raise explain(error, path) from error
+    return conn
 
 
 def load_factory(name: str) -> Factory:
@@ -107,10 +128,11 @@ def _make(factory: Factory, path: str) -> object:
     except DbsvcError:
         raise
     except Exception as error:
-        raise _explain(error, path) from error
+        raise explain(error, path) from error
 
 
-def _explain(error: Exception, path: str) -> DbsvcError:
+def explain(error: Exception, path: str) -> DbsvcError:
+    """Return what an exception while a database is opened means to a person."""
     if faults.is_fatal(error):
         return NotADatabase(f"{path} is not a database that can be read: {error}")
     if isinstance(error, OSError):

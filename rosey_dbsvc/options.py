@@ -54,6 +54,14 @@ StopTimeout = Annotated[
         help="How long a stop may take to apply what was delivered.",
     ),
 ]
+MaintainEvery = Annotated[
+    str,
+    typer.Option(
+        envvar="ROSEY_DBSVC_MAINTAIN_EVERY",
+        metavar="TIME",
+        help="How often what is old goes, in small steps: 24h, 30m; 0 for never.",
+    ),
+]
 MetricsAddress = Annotated[
     str,
     typer.Option(
@@ -199,7 +207,7 @@ def stream_flags(
     wanted = Durable(
         stream=stream,
         replicas=stream_replicas,
-        max_age=parse_age(stream_max_age),
+        max_age=parse_age(stream_max_age, "--stream-max-age"),
         max_bytes=parse_size(stream_max_bytes),
         update=stream_update,
     )

@@ -49,6 +49,7 @@ class Process:
                 settings.db_path,
                 prefix=settings.prefix,
                 stop_timeout=settings.stop_timeout,
+                maintain_every=settings.maintain_every,
                 factory=self._factory,
                 durable=settings.durable,
                 credentials=settings.credentials,

@@ -20,6 +20,7 @@ from rosey_dbsvc.errors import AlreadyServing, DbsvcError, sole_error
 from rosey_dbsvc.opening import Factory, opened
 from rosey_dbsvc.serving import Serving
 from rosey_dbsvc.settings import (
+    DAILY,
     DEFAULT_DB_PATH,
     DEFAULT_PREFIX,
     DEFAULT_STOP_TIMEOUT,
@@ -54,6 +55,7 @@ class DatabaseService:
         *,
         prefix: str = DEFAULT_PREFIX,
         stop_timeout: float = DEFAULT_STOP_TIMEOUT,
+        maintain_every: float = DAILY,
         factory: Factory = BotDatabase,
         durable: Durable | None = None,
         credentials: Credentials = NOBODY,
@@ -61,12 +63,14 @@ class DatabaseService:
         """Take a connection, which is left open, or URLs; and a path, or a BotDatabase object.
 
         `factory` opens the path. An object is adopted if it has the methods of a BotDatabase, and
-        is left open. `durable` reads the events from a JetStream stream, so that none is lost and
-        none is applied twice. `credentials` are for the servers of URLs. Raises InvalidSettings if
-        the prefix cannot begin a subject.
+        is left open. From a BotDatabase of this package what is old is deleted at the start, and
+        then every `maintain_every` seconds; 0 is never. `durable` reads the events from a JetStream
+        stream, so that none is lost and none is applied twice. `credentials` are for the servers of
+        URLs. Raises InvalidSettings if the prefix cannot begin a subject.
         """
         self.prefix = check_prefix(prefix)
         self.stop_timeout = stop_timeout
+        self.maintain_every = maintain_every
         self.counts = Counts()
         """What the service has done since it was started last."""
         self._nats = nats_client
@@ -87,7 +91,7 @@ class DatabaseService:
             raise AlreadyServing
         self.counts = Counts()
         serving = self._serving = Serving(
-            self.prefix, self._source(), self.stop_timeout, self.counts
+            self.prefix, self._source(), self.stop_timeout, self.maintain_every, self.counts
         )
         try:
             with sole_error():

@@ -29,6 +29,7 @@ from rosey_dbsvc.intake import Intake, subscribed
 from rosey_dbsvc.source import Source
 from rosey_dbsvc.storage import READERS, Storage
 from rosey_dbsvc.unless import unless
+from rosey_dbsvc.upkeep import maintained
 from rosey_dbsvc.writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -45,13 +46,21 @@ class Serving:
     cancelled loop over messages loses one: it is ended instead, within `stop_timeout` seconds.
     """
 
-    def __init__(self, prefix: str, source: Source, stop_timeout: float, counts: Counts) -> None:
+    def __init__(
+        self,
+        prefix: str,
+        source: Source,
+        stop_timeout: float,
+        maintain_every: float,
+        counts: Counts,
+    ) -> None:
         self.started = False
         self.finished = anyio.Event()
         self.failure: DbsvcError | None = None
         self._prefix = prefix
         self._source = source
         self._stop_timeout = stop_timeout
+        self._maintain_every = maintain_every
         self._counts = counts
         self._subscribed = anyio.Event()
         self._stopping = anyio.Event()
@@ -113,7 +122,10 @@ class Serving:
                         answers = Answers(
                             tasks, nc, self._prefix, storage, freshness, self._counts, reading
                         )
-                        async with discoverable(nc, self._card(storage)):
+                        async with (
+                            discoverable(nc, self._card(storage)),
+                            maintained(storage, writing, self._maintain_every),
+                        ):
                             await self._consume(Consumer(self._prefix, events, answers), nc)
                     writer.end()
         finally:

@@ -12,6 +12,8 @@ from rosey_dbsvc.errors import InvalidSettings
 DEFAULT_DB_PATH: Final = "bot_data.db"
 DEFAULT_PREFIX: Final = "rosey.db"
 DEFAULT_STOP_TIMEOUT: Final = 10.0
+DEFAULT_MAINTAIN_EVERY: Final = "24h"
+DAILY: Final = 86400.0
 DEFAULT_LOCAL_PORT: Final = 4222
 LOCAL_SERVER: Final = f"nats://localhost:{DEFAULT_LOCAL_PORT}"
 DEFAULT_STREAM: Final = "ROSEY_DB"
@@ -83,6 +85,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """MODULE:ATTRIBUTE, called with the path; empty: the BotDatabase of this package."""
     stop_timeout: float = DEFAULT_STOP_TIMEOUT
     """In seconds."""
+    maintain_every: float = DAILY
+    """In seconds; 0 is never."""
     durable: Durable | None = None
     """None: core NATS, which forgets what is published while nobody listens."""
     metrics: Address | None = None
@@ -121,19 +125,19 @@ def parse_address(text: str) -> Address | None:
     return Address(host, port)
 
 
-def parse_age(text: str) -> int:
-    """Return the seconds of an age like 7d, 12h, 30m or 90s; 0 is for ever.
+def parse_age(text: str, flag: str) -> int:
+    """Return the seconds of an age like 7d, 12h, 30m or 90s; 0 is none.
 
-    Raises InvalidSettings.
+    Raises InvalidSettings, naming the flag.
     """
     if text == "0":
         return 0
     found = AGE.fullmatch(text)
     if found is None:
-        raise InvalidSettings("--stream-max-age takes an age like 7d, 12h, 30m or 90s, or 0")
+        raise InvalidSettings(f"{flag} takes a time like 7d, 12h, 30m or 90s, or 0")
     seconds = int(found[1]) * SECONDS[found[2]]
     if seconds > LONGEST_AGE:
-        raise InvalidSettings("--stream-max-age takes at most 36500d; 0 is for ever")
+        raise InvalidSettings(f"{flag} takes at most 36500d")
     return seconds
 
 

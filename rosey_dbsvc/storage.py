@@ -15,6 +15,7 @@ from rosey_dbsvc import faults
 from rosey_dbsvc.contract import EVENTS, OPERATIONS, QUERIES, Event, Method, Operation, Query
 from rosey_dbsvc.cursor import Cursor, FileCursor, Position, TableCursor, stream_of
 from rosey_dbsvc.database import BotDatabase
+from rosey_dbsvc.database.retention import Retention
 from rosey_dbsvc.errors import NotADatabase, NotAdoptable
 from rosey_dbsvc.grouping import Group, OwnTransactions, RolledBack, TornBatch
 
@@ -329,6 +330,11 @@ class Storage:
     def _apply(self, received: Received) -> None:
         self._at = received.at
         received.event.apply(self._calls[type(received.event)])
+
+    def retention(self, now: float) -> Retention | None:
+        """Return what deletes what is old at this time; None for a database of somebody else's."""
+        database = self.database
+        return database.retention(now) if isinstance(database, BotDatabase) else None
 
     # Queries
 

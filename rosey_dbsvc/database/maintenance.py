@@ -5,31 +5,25 @@ import sqlite3
 from typing import Final
 
 from rosey_dbsvc.database.base import Base
+from rosey_dbsvc.database.retention import RULES, Retention, cleaned
 
 logger = logging.getLogger(__name__)
 
-DAY: Final = 86400
-
-RETENTION: Final = (
-    ("history records", 30, "DELETE FROM user_count_history WHERE timestamp < ?"),
-    (
-        "outbound messages",
-        7,
-        "DELETE FROM outbound_messages WHERE sent = 1 AND sent_timestamp < ?",
-    ),
-    ("revoked tokens", 90, "DELETE FROM api_tokens WHERE revoked = 1 AND created_at < ?"),
-)
-"""What is deleted, after how many days, and how."""
+UPKEEP: Final = ("VACUUM", "ANALYZE")
 
 
 class Maintenance(Base):
     """Retention, and the upkeep of the file."""
 
+    def retention(self, now: float) -> Retention:
+        """Return what deletes, in steps, what is old at this time, in Unix seconds."""
+        return Retention(lambda: self.conn, now)
+
     def perform_maintenance(self) -> list[str]:
         """Delete what is old and tidy up the file; return what was done, a line each."""
         try:
             done = self._delete_old()
-            for upkeep in ("VACUUM", "ANALYZE"):
+            for upkeep in UPKEEP:
                 self.conn.execute(upkeep)
                 done.append(f"{upkeep} completed")
         except sqlite3.Error as error:
@@ -42,8 +36,12 @@ class Maintenance(Base):
     def _delete_old(self) -> list[str]:
         now = self._now()
         with self.conn:
-            deleted = [
-                (self.conn.execute(sql, (now - days * DAY,)).rowcount, what)
-                for what, days, sql in RETENTION
-            ]
-        return [f"Cleaned {count} old {what}" for count, what in deleted if count]
+            return cleaned(
+                {
+                    rule.what: self.conn.execute(
+                        f"DELETE FROM {rule.table} WHERE {rule.condition}",  # noqa: S608  ours
+                        {"before": rule.before(now)},
+                    ).rowcount
+                    for rule in RULES
+                }
+            )

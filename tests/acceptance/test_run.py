@@ -467,6 +467,7 @@ def test_credentials_that_are_wrong(path: Path, tmp_path: Path) -> None:
         (("--prefix", "rosey.*"), "no subject can begin with the prefix"),
         (("--stop-timeout", "-1"), "--stop-timeout takes seconds, 0 or more"),
         (("--stop-timeout", "nan"), "--stop-timeout takes seconds, 0 or more"),
+        (("--maintain-every", "daily"), "--maintain-every takes a time like 7d"),
     ],
 )
 def test_a_setting_that_cannot_be(arguments: tuple[str, ...], says: str) -> None:

@@ -161,7 +161,7 @@ def test_a_replay_of_no_stream_is_one_line(stream_server: NatsServer, tmp_path: 
     [
         (("--stream", "a.b", "--durable"), "--stream takes letters"),
         (("--stream-replicas", "9", "--durable"), "--stream-replicas takes 1 to 5"),
-        (("--stream-max-age", "week", "--durable"), "--stream-max-age takes an age like 7d"),
+        (("--stream-max-age", "week", "--durable"), "--stream-max-age takes a time like 7d"),
         (("--stream-max-bytes", "big", "--durable"), "--stream-max-bytes takes a size like 500M"),
         (("--stream-max-bytes", "1G"), "of no use without --durable: add it"),
     ],

@@ -647,3 +647,16 @@ def test_an_accepted_payload_makes_its_rows(path: Path, case: Case) -> None:
             rows = [untimed(row) for row in storage.answer(payload)]  # type: ignore[arg-type]
             assert rows == case.expected["reply"]
         storage.release()
+
+
+def test_a_commit_that_fails_outside_of_a_batch_leaves_nothing_open(path: Path) -> None:
+    with closing(BotDatabase(path)) as database:
+        storage = adopt(database)
+        database.conn.execute("PRAGMA foreign_keys = ON")
+        database.conn.execute(
+            "CREATE TABLE refers (log INTEGER REFERENCES api_tokens DEFERRABLE INITIALLY DEFERRED)"
+        )
+        with pytest.raises(sqlite3.IntegrityError), database.conn:
+            database.conn.execute("INSERT INTO refers VALUES (12345)")
+        assert not database.conn.in_transaction
+        storage.release()
