@@ -30,6 +30,7 @@ def lint(session: nox.Session) -> None:
     session.install(*group("lint"))
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
+    session.run("hadolint", "deploy/Dockerfile")
 
 
 @nox.session

@@ -31,6 +31,9 @@ GUARD: Final = 'exec 3<&0; "$@" 3<&- & server=$!; (cat <&3 >/dev/null; kill $ser
 SAME_SIGNAL: Final = 0.2
 """How much later a signal to all of a service's processes may reach this one, in seconds."""
 
+OURS: Final = ("NATS_", "NOTIFY_", "WATCHDOG_")
+"""What variables of the environment begin with that are not for the server."""
+
 LOG_PREFIX: Final = re.compile(r"\[\d+\] \S+ \S+ \[\w+\] ")
 
 HELP: Final = (
@@ -73,7 +76,7 @@ def _arguments(port: int, store: str) -> list[str]:
 
 def _environment() -> dict[str, str]:
     # It needs nothing that is meant for us, and least of all a password.
-    return {name: value for name, value in os.environ.items() if not name.startswith("NATS_")}
+    return {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
 
 
 def _binary() -> str:

@@ -1,6 +1,7 @@
 """The service as a process: settings, a server, a database and signals, joined."""
 
 import logging
+import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
@@ -17,6 +18,7 @@ from rosey_dbsvc.opening import load_factory
 from rosey_dbsvc.service import DatabaseService
 from rosey_dbsvc.settings import Settings
 from rosey_dbsvc.signals import obey_signals
+from rosey_dbsvc.systemd import Manager
 from rosey_dbsvc.threads import in_threads
 
 logger = logging.getLogger(__name__)
@@ -30,12 +32,14 @@ class Process:
         self._factory = load_factory(settings.database)
         self._scope = CancelScope()
         self._service: DatabaseService | None = None
+        self._manager = Manager(os.environ)
 
     async def run(self) -> int:
         """Serve until a signal comes; return the exit code. Raises a DbsvcError."""
         with sole_error():
             async with anyio.create_task_group() as tasks:
                 await tasks.start(obey_signals, self._obey, name="signals")
+                tasks.start_soon(self._manager.keep_telling, self._status, name="service manager")
                 with self._scope:
                     await self._serve()
                 tasks.cancel_scope.cancel()
@@ -54,7 +58,9 @@ class Process:
                 durable=settings.durable,
                 credentials=settings.credentials,
             )
-            await self._service.serve()
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(self._service.serve, name="rosey-dbsvc")
+                self._manager.tell(READY=1, STATUS=self._status())
 
     @asynccontextmanager
     async def _metrics(self) -> AsyncIterator[None]:
@@ -69,6 +75,14 @@ class Process:
             logger.info("metrics are at %s", url)
             yield
 
+    def _status(self) -> str:
+        counts = self._counts
+        return (
+            f"{'connected to NATS' if counts.connected else 'waiting for NATS'}, "
+            f"{counts.applied} events applied, {counts.rejected} rejected, "
+            f"{counts.pending} pending, {counts.answered} queries answered"
+        )
+
     @property
     def _counts(self) -> Counts:
         return self._service.counts if self._service else Counts()
@@ -76,6 +90,7 @@ class Process:
     def _obey(self, number: signal.Signals) -> None:
         if not self._scope.cancel_called:
             logger.info("%s: stopping", number.name)
+            self._manager.tell(STOPPING=1, STATUS="applying what was delivered")
             self._scope.cancel()
         elif self._service is not None:
             logger.warning("%s again: stopping at once", number.name)
