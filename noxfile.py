@@ -2,7 +2,7 @@
 
 import nox
 
-nox.options.sessions = ["tests", "tests-cluster", "lint", "types"]
+nox.options.sessions = ["tests", "tests-cluster", "tests-documents", "lint", "types"]
 nox.options.error_on_missing_interpreters = True
 
 PROJECT = nox.project.load_toml("pyproject.toml")
@@ -23,6 +23,12 @@ def tests(session: nox.Session) -> None:
 def tests_cluster(session: nox.Session) -> None:
     session.install("-e", ".[embedded,metrics]", *group("tests"))
     session.run("pytest", "-m", "kills or cluster", *session.posargs)
+
+
+@nox.session(name="tests-documents")
+def tests_documents(session: nox.Session) -> None:
+    session.install("-e", ".[embedded,metrics]", *group("tests"))
+    session.run("pytest", "-m", "documents", *session.posargs)
 
 
 @nox.session

@@ -64,7 +64,6 @@ def _snapshot(path: str) -> sqlite3.Connection:
     SQLite would begin anew with each commit of another process, and come to no end.
     """
     conn = open_existing(path)
-    conn.execute("PRAGMA query_only = ON")
     conn.execute("BEGIN")
     conn.execute("SELECT 1 FROM sqlite_master").fetchone()
     return conn

@@ -34,7 +34,8 @@ class Manager:
                 notify.sendto(lines.encode(), self._address)
         except OSError as error:
             self._failed = not isinstance(error, BlockingIOError)
-            logger.warning("the service manager cannot be told %s: %s", [*state], error.strerror)
+            what = " and ".join(state)
+            logger.warning("the service manager cannot be told %s: %s", what, error.strerror)
 
     async def keep_telling(self, status: Callable[[], str]) -> None:
         """Tell it the status at times, and in time that this event loop runs, until cancelled."""

@@ -88,7 +88,10 @@ async def test_it_comes_to_an_end_and_is_of_one_moment_while_a_service_commits(
     asked: Queue[None] = Queue()
     committed: Queue[None] = Queue()
 
-    def report(_done: int, _total: int) -> None:
+    reported: list[tuple[int, int]] = []
+
+    def report(done: int, total: int) -> None:
+        reported.append((done, total))
         asked.put(None)
         committed.get(timeout=10)
 
@@ -108,6 +111,8 @@ async def test_it_comes_to_an_end_and_is_of_one_moment_while_a_service_commits(
         tasks.cancel_scope.cancel()
         asked.put(None)
     assert service.counts.applied > 5
+    assert reported == sorted(reported)
+    assert reported[-1] == (reported[0][1], reported[0][1])
     assert await to_thread.run_sync(numbers, copy) == [*range(LINES)]
     assert len(await to_thread.run_sync(numbers, filled)) == LINES + service.counts.applied
 

@@ -134,6 +134,7 @@ def test_a_database_that_is_not_there(path: Path) -> None:
 def test_a_file_that_is_no_database(path: Path) -> None:
     path.write_text("hello")
     refuses(1, f"{path} is not a database that can be read: file is not a database", path)
+    assert [*path.parent.iterdir()] == [path]
 
 
 def test_a_database_of_something_else(path: Path) -> None:
