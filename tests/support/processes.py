@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 COMMAND = (sys.executable, "-m", "rosey_dbsvc")
@@ -53,6 +54,12 @@ class Running:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def peak(self) -> int:
+        """The most memory that it has had so far, in bytes."""
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8")
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
 
     @property
     def said(self) -> str:
