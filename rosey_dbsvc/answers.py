@@ -1,6 +1,7 @@
 """Replies: each query is a task of its own, so that a slow one holds up nobody."""
 
 import logging
+from functools import partial
 from time import perf_counter_ns
 from typing import Final
 
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 MOST_AT_ONCE: Final = 1000
 """How many queries are in work before the next one has to wait, and what is behind it."""
+MOST_UNSENT: Final = 16
+"""How many answers are read before the connection has taken one of them: they may be large."""
 GOODBYE: Final = 1.0
 
 
@@ -47,6 +50,7 @@ class Answers:
         self._counts = counts
         self._limiter = limiter
         self._room = anyio.Semaphore(MOST_AT_ONCE, fast_acquire=True)
+        self._unsent = anyio.Semaphore(MOST_UNSENT, fast_acquire=True)
 
     async def start(self, reply: str, name: str, query: Query | DbsvcError) -> None:
         """Begin to answer the query, or to say what is wrong with it; wait if too many are."""
@@ -62,7 +66,8 @@ class Answers:
             if isinstance(query, DbsvcError):
                 raise query
             headers = await wait()
-            await self._send(reply, await self._rows(query), headers)
+            async with self._unsent:
+                await self._send(reply, await self._rows(query), headers)
             self._counts.answered += 1
         except DbsvcError as error:
             tally.fail(str(error))
@@ -78,16 +83,24 @@ class Answers:
             self._room.release()
 
     async def _rows(self, query: Query) -> bytes:
-        try:
-            return await to_thread.run_sync(self._read, query, limiter=self._limiter)
-        except DbsvcError:
-            raise
-        except Exception as error:
-            logger.error("%s failed: %s", query.name, faults.describe(error))  # noqa: TRY400
-            raise DatabaseFailed from error
+        found = await to_thread.run_sync(self._read, query, limiter=self._limiter)
+        if isinstance(found, bytes):
+            return found
+        if isinstance(found, DbsvcError):
+            raise found
+        logger.error("%s failed: %s", query.name, faults.describe(found))
+        raise DatabaseFailed from found
 
-    def _read(self, query: Query) -> bytes:
-        return codec.encode(self._storage.answer(query), self._nc.max_payload)
+    def _read(self, query: Query) -> bytes | Exception:
+        """Return the reply or, without what was read for it, what went wrong.
+
+        Raised, an exception would hold on to those rows for as long as it lives itself.
+        """
+        encode = partial(codec.encode, most=self._nc.max_payload)
+        try:
+            return self._storage.answer(query, encode)
+        except Exception as error:  # noqa: BLE001  a database may raise anything
+            return error.with_traceback(None)
 
     async def refuse(self, reply: str, error: DbsvcError) -> None:
         """Answer with no rows, and with headers that say why."""

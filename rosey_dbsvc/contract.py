@@ -67,6 +67,9 @@ class Event(Operation, frozen=True, gc=False):
 class Query(Operation, frozen=True, gc=False):
     """An operation that is requested and answered with rows."""
 
+    lazy: ClassVar[str] = ""
+    """A method that reads row by row as they are taken, for a database that has it."""
+
     def answer(self, method: Method) -> Any:  # noqa: ANN401  a database returns what it likes
         """Return the rows that the database's method gives for the payload."""
         raise NotImplementedError
@@ -200,6 +203,7 @@ class MessagesOutboundGet(Query, frozen=True, gc=False):
 
     name = "messages.outbound.get"
     methods = ("get_unsent_outbound_messages",)
+    lazy = "unsent_outbound_messages"
 
     username: Annotated[str, Meta(max_length=255)] | UnsetType = UNSET
     limit: Limit = 10
@@ -235,6 +239,7 @@ class StatsRecentChatGet(Query, frozen=True, gc=False):
 
     name = "stats.recent_chat.get"
     methods = ("get_recent_chat",)
+    lazy = "recent_chat"
 
     limit: Limit = 50
 

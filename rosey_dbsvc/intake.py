@@ -18,7 +18,8 @@ from rosey_dbsvc.unless import unless
 AT_ONCE: Final = 256
 """How many messages are taken before others on the event loop have their turn."""
 DEEP: Final = 32_768
-"""With more than this waiting it is an eighth, or NATS would reach its limit and drop the rest."""
+MOST_AT_ONCE: Final = 4096
+"""With more than `DEEP` waiting it is so many, which is more than a read of the socket brings."""
 LOOKED_EVERY: Final = 0.05
 """How often a flush looks whether the server is still there, in seconds."""
 
@@ -50,7 +51,7 @@ class Intake:
         async for msg in self._subscription.messages:
             yield msg
             queued = self._subscription.pending_msgs
-            for _ in range(queued // 8 if queued > DEEP else min(queued, AT_ONCE)):
+            for _ in range(MOST_AT_ONCE if queued > DEEP else min(queued, AT_ONCE)):
                 yield take(self._subscription)
 
     @property

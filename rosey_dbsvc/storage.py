@@ -3,11 +3,11 @@
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from msgspec import Struct
 
@@ -20,6 +20,8 @@ from rosey_dbsvc.errors import NotADatabase, NotAdoptable
 from rosey_dbsvc.grouping import Group, OwnTransactions, RolledBack, TornBatch
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 SINGLY: Final = 100
 """How many events that are a transaction each are applied at a time."""
@@ -338,10 +340,18 @@ class Storage:
 
     # Queries
 
-    def answer(self, query: Query) -> Any:  # noqa: ANN401
-        """Return the rows that the query asks for. Raises whatever the database raises."""
+    def answer(self, query: Query, use: Callable[[Iterable[Any]], T]) -> T:
+        """Return what comes of using the rows that the query asks for.
+
+        They may be read while they are used, and no further. Raises whatever the database raises.
+        """
         with self._reading() as calls:
-            return query.answer(calls[type(query)])
+            rows = query.answer(calls[type(query)])
+            try:
+                return use(rows)
+            finally:
+                if isinstance(rows, Generator):
+                    rows.close()
 
     @contextmanager
     def _reading(self) -> Iterator[Calls]:
@@ -361,7 +371,7 @@ class Storage:
         if reader is None:
             return False
         self._readers.append(reader)
-        self._idle.append(_calls(reader, QUERIES))
+        self._idle.append({each: each.bind(getattr(reader, each.lazy)) for each in QUERIES})
         return all(_is_the_same(reader, self.database, each) for each in QUERIES)
 
     def release(self, busy_timeout: int | None = None) -> None:

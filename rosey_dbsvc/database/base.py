@@ -2,11 +2,14 @@
 
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import chain
 from typing import Any, Final
 
 ROWS_AT_ONCE: Final = 256
+
+Values = Sequence[Any] | Mapping[str, Any]
 
 
 class Base:
@@ -43,7 +46,12 @@ class Base:
             self.conn.execute(sql.format(rows=values), list(chain.from_iterable(chunk)))
 
     def _rows(self, sql: str, *values: object) -> list[dict[str, Any]]:
-        return [dict(row) for row in self.conn.execute(sql, values)]
+        return list(self._each(sql, values))
+
+    def _each(self, sql: str, values: Values) -> Iterator[dict[str, Any]]:
+        with closing(self.conn.execute(sql, values)) as rows:
+            for row in rows:
+                yield dict(row)
 
     def _row(self, sql: str, *values: object) -> dict[str, Any] | None:
         row = self.conn.execute(sql, values).fetchone()

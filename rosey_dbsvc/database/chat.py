@@ -18,6 +18,12 @@ UPDATE user_stats SET total_chat_lines = total_chat_lines + said.column2, last_s
 FROM (VALUES {rows}) AS said WHERE username = said.column1
 """
 REMEMBER = "INSERT INTO recent_chat (timestamp, username, message) VALUES {rows}"
+# By id: within one second the timestamp does not tell which came first.
+RECENT = """
+SELECT timestamp, username, message FROM recent_chat
+WHERE id >= (SELECT min(id) FROM (SELECT id FROM recent_chat ORDER BY id DESC LIMIT ?))
+ORDER BY id
+"""
 FORGET = "DELETE FROM recent_chat WHERE timestamp < ?"
 
 
@@ -51,11 +57,11 @@ class Chat(Base):
 
     def get_recent_chat(self, limit: int = 20) -> list[dict[str, Any]]:
         """Return the last lines, oldest first, as timestamp, username and message."""
-        # By id: within one second the timestamp does not tell which came first.
-        rows = self._rows(
-            "SELECT timestamp, username, message FROM recent_chat ORDER BY id DESC LIMIT ?", limit
-        )
-        return rows[::-1]
+        return list(self.recent_chat(limit))
+
+    def recent_chat(self, limit: int) -> Iterator[dict[str, Any]]:
+        """Yield the same."""
+        return self._each(RECENT, (limit,))
 
     def get_recent_chat_since(self, minutes: int = 20, limit: int = 1000) -> list[dict[str, Any]]:
         """Return the lines of the last minutes, at most `limit` of them, oldest first."""

@@ -1,6 +1,7 @@
 """What the bot is still to say."""
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 from rosey_dbsvc.database.base import Base
@@ -41,8 +42,12 @@ class Outbound(Base):
         self, limit: int = 50, max_retries: int = 3
     ) -> list[dict[str, Any]]:
         """Return the unsent messages that are due, oldest first."""
+        return list(self.unsent_outbound_messages(limit, max_retries))
+
+    def unsent_outbound_messages(self, limit: int, max_retries: int) -> Iterator[dict[str, Any]]:
+        """Yield the same."""
         values = {"limit": limit, "max_retries": max_retries, "now": self._now()}
-        return [dict(row) for row in self.conn.execute(DUE, values)]
+        return self._each(DUE, values)
 
     def mark_outbound_sent(self, outbound_id: int) -> None:
         """Mark a message as sent now."""

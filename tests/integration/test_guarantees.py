@@ -127,14 +127,14 @@ async def test_a_slow_query_holds_up_no_event_and_no_other_query(
     class Slow(BotDatabase):
         def reader(self) -> Any:
             reader = super().reader()
-            fast = reader.get_recent_chat  # type: ignore[union-attr]
+            fast = reader.recent_chat  # type: ignore[union-attr]
 
-            def get_recent_chat(limit: int) -> Any:
+            def recent_chat(limit: int) -> Any:
                 if limit == 999:
                     anyio.from_thread.run(free.wait)
                 return fast(limit)
 
-            setattr(reader, "get_recent_chat", get_recent_chat)  # noqa: B010  mypy objects
+            setattr(reader, "recent_chat", recent_chat)  # noqa: B010  mypy objects
             return reader
 
     async with service_of(path, factory=Slow) as service, anyio.create_task_group() as tasks:

@@ -294,12 +294,12 @@ async def test_a_query_that_was_taken_is_answered_though_the_service_stops(
         def reader(self) -> Any:
             reader = super().reader()
 
-            def get_recent_chat(limit: int) -> list[Any]:
+            def recent_chat(limit: int) -> list[Any]:
                 begun.set()
                 assert go_on.wait(10)
                 return [limit]
 
-            setattr(reader, "get_recent_chat", get_recent_chat)  # noqa: B010  mypy objects
+            setattr(reader, "recent_chat", recent_chat)  # noqa: B010  mypy objects
             return reader
 
     service = service_of(path, factory=Slow)

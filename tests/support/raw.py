@@ -6,6 +6,7 @@ from typing import Final, Self
 
 CONNECT: Final = b'CONNECT {"verbose": false, "headers": true, "no_responders": true}\r\n'
 INBOX: Final = b"_INBOX.raw"
+PING: Final = b"PING\r\n"
 PATIENCE: Final = 60
 SMALL: Final = 4096
 
@@ -24,7 +25,7 @@ class RawClient:
         self._socket.settimeout(PATIENCE)
         self._socket.connect(("127.0.0.1", port))
         self._file = self._socket.makefile("rb")
-        self.send(CONNECT + b"SUB %s 1\r\nPING\r\n" % INBOX)
+        self.send(CONNECT + b"SUB %s 1\r\n" % INBOX + PING)
         self.read_until(b"PONG")
 
     def send(self, data: bytes) -> None:

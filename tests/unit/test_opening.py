@@ -80,7 +80,7 @@ def test_a_path_need_not_be_utf_8(tmp_path: Path) -> None:
     path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.db")
     with opened(path, BotDatabase) as storage:
         assert storage.file == path
-        assert storage.answer(StatsRecentChatGet()) == []
+        assert storage.answer(StatsRecentChatGet(), list) == []
 
 
 def test_a_factory_with_a_path_of_its_own_is_locked_there_too(path: Path) -> None:

@@ -86,16 +86,16 @@ def test_the_methods_of_the_specification_are_called() -> None:
 
 def test_a_method_gets_of_a_query_what_it_takes(old: OldBotDatabase) -> None:
     spec = adopt(SpecDatabase())
-    assert spec.answer(MessagesOutboundGet(username="alice", limit=5)) == [
+    assert spec.answer(MessagesOutboundGet(username="alice", limit=5), list) == [
         {"to": "alice", "limit": 5}
     ]
-    assert spec.answer(MessagesOutboundGet(limit=5)) == [], "it needs a username"
-    assert spec.answer(MessagesOutboundGet(username="")) == []
-    assert spec.answer(StatsRecentChatGet(limit=5)) == [{"limit": 5}]
+    assert spec.answer(MessagesOutboundGet(limit=5), list) == [], "it needs a username"
+    assert spec.answer(MessagesOutboundGet(username=""), list) == []
+    assert spec.answer(StatsRecentChatGet(limit=5), list) == [{"limit": 5}]
     storage = adopt(old)
     storage.apply(joined("alice", "bob", "carol"))
-    assert len(storage.answer(MessagesOutboundGet(username="alice", max_retries=2))) == 2
-    assert len(storage.answer(MessagesOutboundGet(limit=1))) == 1
+    assert len(storage.answer(MessagesOutboundGet(username="alice", max_retries=2), list)) == 2
+    assert len(storage.answer(MessagesOutboundGet(limit=1), list)) == 1
 
 
 def test_a_method_that_takes_anything_gets_all_of_a_query() -> None:
@@ -103,7 +103,7 @@ def test_a_method_that_takes_anything_gets_all_of_a_query() -> None:
         def get_unsent_outbound_messages(self, **given: Any) -> list[Any]:  # type: ignore[override]
             return [given]
 
-    assert adopt(Anything()).answer(MessagesOutboundGet(limit=5)) == [
+    assert adopt(Anything()).answer(MessagesOutboundGet(limit=5), list) == [
         {"limit": 5, "max_retries": 3}
     ]
 
@@ -249,7 +249,7 @@ def test_lines_that_follow_each_other_are_one_call(path: Path) -> None:
         storage = adopt(database)
         outcome = storage.apply([*lines[:300], *joined("bob"), *lines[300:]])
         assert (outcome.settled, outcome.rejections) == (601, [])
-        said = [row["message"] for row in storage.answer(StatsRecentChatGet(limit=1000))]
+        said = [row["message"] for row in storage.answer(StatsRecentChatGet(limit=1000), list)]
         assert said == [str(number) for number in range(600)]
         storage.release()
     assert calls == [300, 300]
@@ -281,7 +281,7 @@ def test_a_class_with_its_own_way_with_a_query_is_asked_itself(path: Path) -> No
     with closing(Silent(path)) as database:
         storage = adopt(database)
         assert not storage.reads_apart
-        assert storage.answer(StatsRecentChatGet(limit=7)) == [{"limit": 7}]
+        assert storage.answer(StatsRecentChatGet(limit=7), list) == [{"limit": 7}]
         storage.release()
 
 
@@ -295,7 +295,7 @@ def test_a_line_at_fault_among_many_costs_itself(path: Path) -> None:
         said = [*map(str, range(500)), "poison", *map(str, range(500, 999))]
         outcome = storage.apply(batch(*(MessageLog(username="a", message=m) for m in said)))
         assert [str(each.reason) for each in outcome.rejections] == ["not that"]
-        kept = [row["message"] for row in storage.answer(StatsRecentChatGet(limit=1000))]
+        kept = [row["message"] for row in storage.answer(StatsRecentChatGet(limit=1000), list)]
         assert kept == [*map(str, range(999))]
         storage.release()
 
@@ -590,7 +590,9 @@ def test_a_method_that_can_do_without_a_username_is_called_without() -> None:
         ) -> list[Any]:
             return [{"to": username, "limit": limit}]
 
-    assert adopt(Optional()).answer(MessagesOutboundGet(limit=3)) == [{"to": None, "limit": 3}]
+    assert adopt(Optional()).answer(MessagesOutboundGet(limit=3), list) == [
+        {"to": None, "limit": 3}
+    ]
 
 
 def test_events_that_each_commit_are_applied_some_at_a_time() -> None:
@@ -628,7 +630,9 @@ def test_a_reader_does_not_see_a_batch_before_its_commit_and_does_not_wait(path:
         storage.apply(batch(MessageLog(username="alice", message="first")))
         with locked(path) as other:
             other.execute("INSERT INTO recent_chat VALUES (9, 1, 'bob', 'second')")
-            assert [row["message"] for row in storage.answer(StatsRecentChatGet())] == ["first"]
+            assert [row["message"] for row in storage.answer(StatsRecentChatGet(), list)] == [
+                "first"
+            ]
         storage.release()
 
 
@@ -644,7 +648,7 @@ def test_an_accepted_payload_makes_its_rows(path: Path, case: Case) -> None:
                 "rows"
             ]
         else:
-            rows = [untimed(row) for row in storage.answer(payload)]  # type: ignore[arg-type]
+            rows = [untimed(row) for row in storage.answer(payload, list)]  # type: ignore[arg-type]
             assert rows == case.expected["reply"]
         storage.release()
 
