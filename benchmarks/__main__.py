@@ -7,7 +7,7 @@ import platform
 import sqlite3
 from importlib.metadata import version
 
-from benchmarks import durable, events, growth, process, queries, stalls, statements
+from benchmarks import durable, events, growth, process, queries, stalls, statements, upkeep
 from benchmarks.machinery import SCRATCH, Row, nats_server
 
 MEASURES = {
@@ -18,6 +18,7 @@ MEASURES = {
     "durable": durable.measure,
     "process": process.measure,
     "statements": statements.measure,
+    "upkeep": upkeep.measure,
 }
 
 

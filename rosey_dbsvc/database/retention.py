@@ -28,7 +28,8 @@ RULES: Final = (
     Rule("api_tokens", "revoked tokens", 90, "revoked = 1 AND created_at < :before"),
 )
 
-FIRST_ROWS: Final = 100
+FEWEST_ROWS: Final = 100
+"""Fewer would not be faster: what is left is the flush to disk, and the wait for Python's lock."""
 MOST_ROWS: Final = 20_000
 SHORT: Final = 0.005
 LONG: Final = 0.015
@@ -54,7 +55,7 @@ class Retention:
         """Take what gives the connection for a step, the time in Unix seconds, and a stopwatch."""
         self.looked = 0
         """How many rows are done with."""
-        self.rows = FIRST_ROWS
+        self.rows = FEWEST_ROWS
         """How many rows the next step looks at."""
         self._conn = conn
         self._now = now
@@ -107,7 +108,7 @@ class Retention:
         if passed < SHORT:
             self.rows = min(2 * self.rows, MOST_ROWS)
         elif passed > LONG:
-            self.rows = max(self.rows // 2, 1)
+            self.rows = max(self.rows // 2, FEWEST_ROWS)
 
 
 def cleaned(deleted: dict[str, int]) -> list[str]:

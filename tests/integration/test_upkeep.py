@@ -15,7 +15,7 @@ from support.bots import Bot
 from support.databases import OldBotDatabase, locked, rows, select
 
 from rosey_dbsvc import BotDatabase, DatabaseService
-from rosey_dbsvc.database.retention import DAY, FIRST_ROWS, Retention
+from rosey_dbsvc.database.retention import DAY, FEWEST_ROWS, Retention
 from rosey_dbsvc.threads import in_threads
 
 ServiceOf = Callable[..., DatabaseService]
@@ -118,7 +118,7 @@ async def test_between_two_steps_the_writer_has_its_turn(
         assert let_go.acquire(timeout=10)
         return step(retention)
 
-    await to_thread.run_sync(lambda: fill(path, old=3 * FIRST_ROWS))
+    await to_thread.run_sync(lambda: fill(path, old=3 * FEWEST_ROWS))
     monkeypatch.setattr(Retention, "step", slow_step)
     bot = Bot(nc, prefix)
     async with service_of(path) as service:

@@ -664,3 +664,15 @@ def test_a_commit_that_fails_outside_of_a_batch_leaves_nothing_open(path: Path) 
             database.conn.execute("INSERT INTO refers VALUES (12345)")
         assert not database.conn.in_transaction
         storage.release()
+
+
+def test_a_query_that_is_not_read_to_its_end_holds_up_nobody(path: Path) -> None:
+    with closing(BotDatabase(path)) as database:
+        storage = adopt(database)
+        database.user_chat_messages([(1000, "alice", "hi")] * 10)
+        with pytest.raises(ZeroDivisionError) as held:
+            storage.answer(StatsRecentChatGet(), lambda rows: 1 / 0 if next(iter(rows)) else 1)
+        database.user_chat_messages([(1000, "alice", "hi")])
+        assert database.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+        assert held.tb, "and the exception is still there"
+        storage.release()
