@@ -31,9 +31,9 @@ def back_up(path: str, destination: str, report: Report) -> int:
     An older backup is replaced. Return its size in bytes. Raises CannotOpen or NotADatabase if it
     cannot be begun, and BackupFailed.
     """
-    _check_destination(path, destination)
+    file = _file_for(path, destination)
     try:
-        with _replaced(Path(destination)) as fresh:
+        with _replaced(file) as fresh:
             with closing(_snapshot(path)) as source:
                 _copy(source, fresh, report)
             _check_sound(fresh)
@@ -42,20 +42,35 @@ def back_up(path: str, destination: str, report: Report) -> int:
         raise BackupFailed(f"the backup of {path} failed: {faults.describe(error)}") from error
 
 
-def _check_destination(path: str, destination: str) -> None:
-    check_file(destination)
-    if Path(path).exists() and Path(destination).exists():
-        if os.path.samefile(path, destination):  # noqa: PTH121  strings
-            raise CannotOpen(f"{destination} is the database itself: name another file")
-        with Path(destination).open("rb") as file:
-            if file.read(len(MAGIC)) not in {MAGIC, b""}:
-                raise CannotOpen(f"{destination} is there and no database: name another file")
-    for beside in IN_USE:
-        if Path(f"{destination}{beside}").exists():
-            raise CannotOpen(
-                f"{destination}{beside} is there, so {destination} is, or was, in use: "
-                "name another file"
-            )
+def _file_for(path: str, destination: str) -> Path:
+    """Return the file to make, behind all links."""
+    try:
+        check_file(destination)
+        file = Path(os.path.realpath(destination))
+        if file.exists():
+            _check_replaceable(file, destination)
+        _check_unused(path, file, destination)
+    except OSError as error:
+        raise CannotOpen(f"cannot write {destination}: {error.strerror}") from None
+    return file
+
+
+def _check_replaceable(file: Path, destination: str) -> None:
+    if not file.is_file():
+        raise CannotOpen(f"{destination} is no file: name one")
+    with file.open("rb") as there:
+        if there.read(len(MAGIC)) not in {MAGIC, b""}:
+            raise CannotOpen(f"{destination} is there and no database: name another file")
+
+
+def _check_unused(path: str, file: Path, destination: str) -> None:
+    source = os.path.realpath(path)
+    if file.exists() and Path(source).exists() and file.samefile(source):
+        raise CannotOpen(f"{destination} is the database itself: name another file")
+    for suffix in IN_USE:
+        beside = Path(f"{file}{suffix}")
+        if beside.exists() or str(file) == f"{source}{suffix}":
+            raise CannotOpen(f"{beside} is, or was, of a database in use: name another file")
 
 
 def _snapshot(path: str) -> sqlite3.Connection:

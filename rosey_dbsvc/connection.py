@@ -165,7 +165,7 @@ class Watch:
         elif isinstance(error, UNTRUSTED):
             self._say_now_and_then("no TLS with the server any more: %s", describe(error))
         elif PERMISSIONS in str(error).lower():
-            self._say_now_and_then("the server refuses a reply: %s", describe(error))
+            self._say_now_and_then("the server refuses what we publish: %s", describe(error))
         else:
             logger.debug("connection: %s", describe(error))
 
@@ -186,8 +186,7 @@ class Watch:
     def _count_drop(self) -> None:
         self._counts.dropped += 1
         self._say_now_and_then(
-            "messages come faster than they can be read, and are dropped: %d so far",
-            self._counts.dropped,
+            "messages come faster than they can be read: what finds no room is dropped, and counted"
         )
 
     def _say_now_and_then(self, line: str, *values: object) -> None:

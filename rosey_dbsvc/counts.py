@@ -75,6 +75,8 @@ class Counts:
     """Queries answered with an error."""
     dropped: int = 0
     """Messages that NATS's own limit kept from the service: it could not read as fast."""
+    expired: int = 0
+    """Events that the stream let go before they were read."""
     batches: int = 0
     """Transactions."""
     abandoned: int = 0

@@ -23,6 +23,10 @@ class Events:
         self._writer = writer
         self._counts = counts
 
+    def miss(self, count: int) -> None:
+        """Count events that can no longer be had."""
+        self._counts.expired += count
+
     async def take(self, msg: Msg, at: float, position: Position | None = None) -> bool:
         """Take an event that came at a time, or what is at a position in a stream.
 

@@ -172,6 +172,7 @@ class Follower:
             )
         else:
             self._missing.add(last - self._taken.sequence)
+            self._events.miss(last - self._taken.sequence)
         self._skip_to(last)
 
     def _skip_to(self, last: int) -> None:

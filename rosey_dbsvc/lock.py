@@ -25,6 +25,7 @@ def one_writer(path: str | os.PathLike[str]) -> Iterator[None]:
         check_file(path)
         lock.acquire()
         held.write_text(f"{os.getpid()}\n")
+        _give_to_owner(held, file)
     except Timeout:
         if not held.exists():
             raise CannotOpen(f"cannot write {held}") from None
@@ -38,6 +39,13 @@ def one_writer(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _give_to_owner(held: Path, file: Path) -> None:
+    # As SQLite does with its own files: what root has made, the next service may not be able to.
+    if os.name != "nt" and os.geteuid() == 0 and file.exists():
+        owner = file.stat()
+        os.chown(held, owner.st_uid, owner.st_gid)
 
 
 def check_file(path: str | os.PathLike[str]) -> None:

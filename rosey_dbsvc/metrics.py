@@ -1,11 +1,15 @@
 """The counts for those who collect metrics: OpenMetrics over HTTP, with Prometheus's own client."""
 
+import logging
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import accumulate
-from typing import Final
+from threading import Thread
+from typing import Any, Final
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -21,12 +25,15 @@ from rosey_dbsvc.discovery import VERSION
 from rosey_dbsvc.errors import CannotServeMetrics
 from rosey_dbsvc.settings import Address
 
+logger = logging.getLogger(__name__)
+
 PREFIX: Final = "rosey_dbsvc"
 
 COUNTERS: Final = {
     "events_applied": ("applied", "Events that are committed."),
     "events_rejected": ("rejected", "Events that were not valid, or that the database refused."),
     "events_abandoned": ("abandoned", "Events that were delivered and lost, at a stop cut short."),
+    "events_expired": ("expired", "Events that the stream let go before they were read."),
     "messages_dropped": ("dropped", "Messages that NATS's limit kept from the service."),
     "queries_answered": ("answered", "Queries answered with rows."),
     "queries_refused": ("refused", "Queries answered with an error."),
@@ -83,11 +90,35 @@ def _by_operation(counts: Counts) -> Iterator[Metric]:
     yield errors
 
 
+class Handler(WSGIRequestHandler):
+    """Answers one request, of somebody who may be slow, or nobody."""
+
+    timeout = 5
+    """How long it waits for the next bytes, in seconds."""
+
+    def log_message(self, *_: object) -> None:
+        """Leave the log to the service."""
+
+
+class Server(WSGIServer):
+    """Answers one after the other: a crowd takes each other's time, and no threads and files."""
+
+    request_queue_size = 64
+
+    def __init__(self, address: tuple[str, int], handler: type[Handler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, handler)
+
+    def handle_error(self, _request: object, client_address: Any) -> None:  # noqa: ANN401
+        """Go on: who asked has gone, or said nothing."""
+        logger.debug("metrics were not given to %s", client_address)
+
+
 @contextmanager
 def exposed(
     address: Address, counts: Callable[[], Counts], labels: dict[str, str]
 ) -> Iterator[str]:
-    """Answer scrapes in threads while in the context; yield the URL.
+    """Answer scrapes in a thread while in the context; yield the URL.
 
     Raises CannotServeMetrics if the address cannot be listened on.
     """
@@ -95,11 +126,13 @@ def exposed(
     registry.register(Metrics(counts, labels))
     ProcessCollector(registry=registry)
     try:
-        server, thread = start_http_server(address.port, address.host, registry)
-    except OSError as error:
-        raise CannotServeMetrics(
-            f"cannot listen for metrics on {address}: {error.strerror}"
-        ) from None
+        server = Server(address, Handler)
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "no host has that name"
+        raise CannotServeMetrics(f"cannot listen for metrics on {address}: {why}") from None
+    server.set_app(make_wsgi_app(registry))
+    thread = Thread(target=server.serve_forever, name="metrics")
+    thread.start()
     try:
         yield f"http://{address._replace(port=server.server_port)}/metrics"
     finally:

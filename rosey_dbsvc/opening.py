@@ -87,17 +87,17 @@ def open_existing(path: str, timeout: float = 5.0) -> sqlite3.Connection:
     `timeout` is how long each statement waits for others, in seconds. Raises CannotOpen or
     NotADatabase.
     """
-    if not Path(path).exists():
-        raise CannotOpen(f"there is no database {path}")
-    uri = f"{Path(path).absolute().as_uri()}?mode=rw"
     try:
+        if not Path(path).exists():
+            raise CannotOpen(f"there is no database {path}")
+        uri = f"{Path(path).absolute().as_uri()}?mode=rw"
         conn = sqlite3.connect(uri, uri=True, timeout=timeout, check_same_thread=False)
         try:
             conn.execute("SELECT 1 FROM sqlite_master").fetchone()
         except sqlite3.Error:
             conn.close()
             raise
-    except sqlite3.Error as error:
+    except (OSError, sqlite3.Error) as error:
         raise explain(error, path) from error
     return conn
 

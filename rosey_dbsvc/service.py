@@ -26,6 +26,7 @@ from rosey_dbsvc.settings import (
     DEFAULT_STOP_TIMEOUT,
     Durable,
     check_prefix,
+    check_seconds,
     check_url,
 )
 from rosey_dbsvc.source import CoreSource, Source, StreamSource
@@ -66,11 +67,11 @@ class DatabaseService:
         is left open. From a BotDatabase of this package what is old is deleted at the start, and
         then every `maintain_every` seconds; 0 is never. `durable` reads the events from a JetStream
         stream, so that none is lost and none is applied twice. `credentials` are for the servers of
-        URLs. Raises InvalidSettings if the prefix cannot begin a subject.
+        URLs. Raises InvalidSettings for a prefix that cannot begin a subject.
         """
         self.prefix = check_prefix(prefix)
         self.stop_timeout = stop_timeout
-        self.maintain_every = maintain_every
+        self.maintain_every = check_seconds(maintain_every, "maintain_every")
         self.counts = Counts()
         """What the service has done since it was started last."""
         self._nats = nats_client

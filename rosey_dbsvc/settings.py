@@ -100,8 +100,14 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_prefix(self.prefix)
-        if not 0 <= self.stop_timeout < float("inf"):
-            raise InvalidSettings("--stop-timeout takes seconds, 0 or more")
+        check_seconds(self.stop_timeout, "--stop-timeout")
+
+
+def check_seconds(seconds: float, name: str) -> float:
+    """Return the seconds. Raises InvalidSettings if nothing can take so long."""
+    if not 0 <= seconds < float("inf"):
+        raise InvalidSettings(f"{name} takes seconds, 0 or more")
+    return seconds
 
 
 def check_prefix(prefix: str) -> str:

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Final
+
+SIGNALS: Final = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
 def execute(conn: sqlite3.Connection, sql: str) -> list[Any]:
@@ -27,13 +29,14 @@ def execute(conn: sqlite3.Connection, sql: str) -> list[Any]:
 
 @contextmanager
 def breakable() -> Iterator[None]:
-    """Let SIGTERM end what is inside as Ctrl-C does, cleaning up, with the exit code of a shell."""
+    """Let signals end what is inside as Ctrl-C does, cleaning up, with the exit code of a shell."""
 
     def end(number: int, _: FrameType | None) -> None:
         sys.exit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = {number: signal.signal(number, end) for number in SIGNALS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import socket
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -12,6 +13,7 @@ logger = logging.getLogger(__name__)
 
 TOLD_EVERY: Final = 10.0
 """How often the status is renewed, in seconds."""
+MICROSECONDS: Final = re.compile(r"\d{1,18}")
 
 
 class Manager:
@@ -21,21 +23,28 @@ class Manager:
         socket_name = environ.get("NOTIFY_SOCKET", "")
         self._address = f"\0{socket_name[1:]}" if socket_name.startswith("@") else socket_name
         self._watchdog = _watchdog(environ)
-        self._failed = False
+        self._untold: dict[str, object] = {}
+        self._complained = False
 
     def tell(self, **state: object) -> None:
-        """Tell it, without waiting for it."""
-        if not self._address or self._failed:
+        """Tell it, without waiting for it. What it could not be told it is told the next time."""
+        if not self._address:
             return
-        lines = "\n".join(f"{name}={value}" for name, value in state.items())
+        self._untold |= state
+        lines = "\n".join(f"{name}={value}" for name, value in self._untold.items())
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
                 notify.setblocking(False)
                 notify.sendto(lines.encode(), self._address)
         except OSError as error:
-            self._failed = not isinstance(error, BlockingIOError)
-            what = " and ".join(state)
-            logger.warning("the service manager cannot be told %s: %s", what, error.strerror)
+            self._complain(error)
+        else:
+            self._untold, self._complained = {}, False
+
+    def _complain(self, error: OSError) -> None:
+        if not self._complained:
+            self._complained = True
+            logger.warning("the service manager cannot be told: %s", error.strerror or error)
 
     async def keep_telling(self, status: Callable[[], str]) -> None:
         """Tell it the status at times, and in time that this event loop runs, until cancelled."""
@@ -51,4 +60,4 @@ def _watchdog(environ: Mapping[str, str]) -> float:
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return 0.0
     micros = environ.get("WATCHDOG_USEC", "")
-    return int(micros) / 1e6 if micros.isdecimal() else 0.0
+    return int(micros) / 1e6 if MICROSECONDS.fullmatch(micros) else 0.0

@@ -182,6 +182,7 @@ class Writer:
             self._counts.batches += 1
             self._counts.last_commit = now = time()
             self._counts.batch_sizes.observe(outcome.settled)
+            now = max(now, events[-1].at)  # another machine's clock may be ahead
             self._counts.event_ages.observe(*[now - event.at for event in events])
         self._counts.pending -= outcome.settled
         self.settled += outcome.settled

@@ -28,9 +28,10 @@ RULES: Final = (
     Rule("api_tokens", "revoked tokens", 90, "revoked = 1 AND created_at < :before"),
 )
 
-FEWEST_ROWS: Final = 100
+FEWEST_ROWS: Final = 20
 """Fewer would not be faster: what is left is the flush to disk, and the wait for Python's lock."""
-MOST_ROWS: Final = 20_000
+MOST_ROWS: Final = 200
+"""More would be faster, and too long if the next ones are large."""
 SHORT: Final = 0.005
 LONG: Final = 0.015
 """Between these, in seconds, is how long a step is to take; then even twice as long is not much."""

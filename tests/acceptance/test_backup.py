@@ -137,7 +137,7 @@ def test_restored_it_reads_on_from_the_stream_and_nothing_is_lost_or_doubled(
     assert numbers(path) == [*range(count)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_broken_off_it_leaves_the_older_backup_and_nothing_else(
     filled: Path, copy: Path, number: signal.Signals
 ) -> None:
@@ -234,8 +234,41 @@ def test_a_file_of_another_kind(filled: Path, copy: Path) -> None:
 def test_a_file_that_somebody_uses(filled: Path, copy: Path, beside: str) -> None:
     other = Path(f"{copy}{beside}")
     other.touch()
-    says = f"{other} is there, so {copy} is, or was, in use: name another file"
+    says = f"{other} is, or was, of a database in use: name another file"
     refuses(says, copy, "--db-path", filled)
+
+
+@pytest.mark.parametrize("beside", ["-wal", "-journal", ".lock"])
+def test_a_file_that_is_the_database_s_own(filled: Path, beside: str) -> None:
+    own = f"{filled}{beside}"
+    refused = run("backup", own, "--db-path", filled)
+    assert refused.returncode == 2
+    assert "of a database in use: name another file" in refused.stderr
+
+
+def test_what_is_no_file(filled: Path, copy: Path) -> None:
+    os.mkfifo(copy)
+    refuses(f"{copy} is no file: name one", copy, "--db-path", filled)
+    assert stat.S_ISFIFO(copy.stat().st_mode)
+    device = copy.with_name("device")
+    device.symlink_to("/dev/null")
+    refuses(f"{device} is no file: name one", device, "--db-path", filled)
+
+
+def test_a_link_is_followed(filled: Path, copy: Path) -> None:
+    link = copy.with_name("latest.db")
+    link.symlink_to(copy)
+    assert run("backup", link, "--db-path", filled).returncode == 0
+    assert link.is_symlink()
+    assert numbers(copy) == [*range(LINES)]
+
+
+def test_a_name_that_is_too_long(filled: Path, copy: Path) -> None:
+    for name in ("x" * 250, "x" * 300):
+        file = copy.with_name(name)
+        refuses(f"cannot write {file}: File name too long", file, "--db-path", filled)
+    database = f"{filled}{'x' * 300}"
+    refuses(f"cannot open {database}: File name too long", copy, "--db-path", database)
 
 
 def test_a_folder(filled: Path, copy: Path) -> None:

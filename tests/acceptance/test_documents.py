@@ -212,7 +212,7 @@ def test_operating(machine: Machine) -> None:
     kept = machine.root / "var/lib/rosey-dbsvc"
     users = select(kept / "bot_data.db", "SELECT username FROM user_stats")
     assert users == [("somebody of before",)]
-    assert (kept / "damaged" / "bot_data.db").exists()
+    assert len([*kept.glob("damaged-*/bot_data.db")]) == 1
     assert len([*(kept / "backups").glob("*.db")]) == 1
     log = (machine.root / "run/rosey-dbsvc.service.log").read_text()
     assert log.count(SERVING) == 5

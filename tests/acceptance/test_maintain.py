@@ -1,5 +1,6 @@
 """`rosey-dbsvc maintain`, with and beside a service."""
 
+import os
 import re
 import sqlite3
 import time
@@ -102,6 +103,14 @@ def test_a_service_cannot_start_while_the_file_is_tidied_up(
     monkeypatch.setattr(maintaining, "execute", start)
     maintain(str(filled), lambda _done, _total: None, vacuum=True)
     assert re.search("another service writes .*: stop it first", refused[0])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives files away")
+def test_what_root_leaves_behind_is_the_database_s_owner_s(filled: Path) -> None:
+    os.chown(filled, 12_345, 12_346)
+    assert run("maintain", "--db-path", filled).returncode == 0
+    for file in filled.parent.iterdir():
+        assert (file.stat().st_uid, file.stat().st_gid) == (12_345, 12_346), file
 
 
 def test_a_file_that_is_locked_for_long_is_one_line(

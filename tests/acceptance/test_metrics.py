@@ -2,13 +2,17 @@
 
 import re
 import socket
+import struct
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import anyio
 import nats
+import psutil
 import pytest
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -120,6 +124,45 @@ def test_unasked_there_are_none(own_server: NatsServer, path: Path) -> None:
         process.wait_for(SERVING)
         assert process.stop() == 0
     assert "metrics" not in process.said
+
+
+def test_a_crowd_that_says_nothing_takes_no_threads_and_is_no_reason_to_say_anything(
+    own_server: NatsServer, path: Path
+) -> None:
+    arguments = ("--nats-url", own_server.url, "--metrics-address", "127.0.0.1:0")
+    with running(*arguments, "--db-path", path) as process, ExitStack() as crowd:
+        url = served(process)
+        address = ("127.0.0.1", urlsplit(url).port or 0)
+        before = psutil.Process(process.pid).num_threads()
+        for _ in range(50):
+            crowd.enter_context(socket.create_connection(address))
+        for _ in range(10):
+            rude = socket.create_connection(address)
+            rude.send(b"GET /met")
+            rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            rude.close()
+        assert psutil.Process(process.pid).num_threads() == before
+        crowd.close()
+        assert "rosey_dbsvc_connected" in scrape(url)
+        assert process.stop() == 0
+    assert "Traceback" not in process.said
+
+
+def test_it_is_collected_over_ipv6(own_server: NatsServer, path: Path) -> None:
+    arguments = ("--nats-url", own_server.url, "--metrics-address", "[::1]:0")
+    with running(*arguments, "--db-path", path) as process:
+        url = served(process)
+        assert url.startswith("http://[::1]:")
+        assert "rosey_dbsvc_connected" in scrape(url)
+        assert process.stop() == 0
+
+
+@pytest.mark.parametrize("host", [".", "x" * 64, "nowhere.invalid"])
+def test_a_host_that_is_none_is_2_and_one_line(path: Path, host: str) -> None:
+    refused = run("run", "--db-path", path, "--metrics-address", f"{host}:9464")
+    assert refused.returncode == 2
+    (line,) = refused.stderr.splitlines()
+    assert f"cannot listen for metrics on {host}:9464: " in line
 
 
 def test_an_address_that_is_taken_is_2_and_one_line(path: Path) -> None:

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from support.bots import Bot
 from support.databases import select
-from support.processes import SERVING, Running, running
+from support.processes import ENVIRONMENT, SERVING, Running, run, running
 from support.servers import NatsServer, nats_server
 
 PAGE = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
@@ -70,6 +70,18 @@ def test_the_service_serves_a_bot_and_the_bot_sees_what_it_has_published(
     anyio.run(main)
     assert process.stop() == 0
     assert "refuses" not in process.said
+
+
+@pytest.mark.parametrize("command", ["ping", "stats"])
+def test_the_service_is_found_by_who_connects_as_it_does(
+    guarded: NatsServer, path: Path, command: str
+) -> None:
+    process = service(guarded, path)
+    process.wait_for(SERVING)
+    who = {"NATS_USER": "dbsvc", "NATS_PASSWORD": PASSWORDS["DBSVC_PASSWORD"]}
+    found = run(command, "--nats-url", guarded.url, env=ENVIRONMENT | who)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert process.stop() == 0
 
 
 async def refused(nc: Client, said: list[str], subject: str) -> bool:

@@ -112,7 +112,32 @@ def test_a_manager_that_is_gone_is_said_once(own_server: NatsServer, path: Path)
     with running(*arguments, NOTIFY_SOCKET=f"{path}.nobody") as process:
         process.wait_for(SERVING)
         assert process.stop() == 0
-    assert process.said.count("the service manager cannot be told") == 1
+    assert process.said.count("the service manager cannot be told: No such file") == 1
+
+
+def test_a_manager_that_could_not_be_told_is_told_later(own_server: NatsServer, path: Path) -> None:
+    arguments = ("--nats-url", own_server.url, "--db-path", path)
+    asked = {"NOTIFY_SOCKET": f"{path}.late", "WATCHDOG_USEC": "20000"}
+    with running(*arguments, **asked) as process:
+        process.wait_for(SERVING)
+        manager = Manager(asked["NOTIFY_SOCKET"])
+        assert manager.hear("READY") == "1"
+        manager.hear("WATCHDOG")
+        assert process.stop() == 0
+        manager.close()
+
+
+@pytest.mark.parametrize(
+    "odd", [{"NOTIFY_SOCKET": "x" * 200}, {"WATCHDOG_USEC": "9" * 400}, {"WATCHDOG_USEC": "x"}]
+)
+def test_what_makes_no_sense_is_no_reason_not_to_serve(
+    own_server: NatsServer, path: Path, odd: dict[str, str]
+) -> None:
+    arguments = ("--nats-url", own_server.url, "--db-path", path)
+    with running(*arguments, **{"NOTIFY_SOCKET": f"{path}.nobody"} | odd) as process:
+        process.wait_for(SERVING)
+        assert process.stop() == 0
+    assert "Traceback" not in process.said
 
 
 @pytest.fixture
@@ -158,6 +183,7 @@ OPEN = {
     "RootDirectory=/RootImage=",
     "PrivateMounts=",
     "DeviceAllow=",
+    "ProcSubset=",
 }
 """What the service needs, or what goes with something that is set."""
 

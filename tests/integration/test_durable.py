@@ -316,9 +316,10 @@ async def test_events_that_expired_unseen_are_an_error_that_says_how_many(
         await Bot(nc, prefix).settled()
     await publish(nc, prefix, range(10, 60))
     await nc.jetstream().purge_stream(stream, keep=13)
-    async with service_of(path):
+    async with service_of(path) as service:
         await publish(nc, prefix, range(60, 70))
         await Bot(nc, prefix).settled()
+    assert service.counts.expired == 37
     lines = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
     assert lines == [
         f"37 events of the stream {stream} expired unseen, or were deleted: they are lost"

@@ -15,7 +15,8 @@ from support.bots import Bot
 from support.databases import OldBotDatabase, locked, rows, select
 
 from rosey_dbsvc import BotDatabase, DatabaseService
-from rosey_dbsvc.database.retention import DAY, FEWEST_ROWS, Retention
+from rosey_dbsvc.database.retention import DAY, MOST_ROWS, Retention
+from rosey_dbsvc.errors import InvalidSettings
 from rosey_dbsvc.threads import in_threads
 
 ServiceOf = Callable[..., DatabaseService]
@@ -118,7 +119,7 @@ async def test_between_two_steps_the_writer_has_its_turn(
         assert let_go.acquire(timeout=10)
         return step(retention)
 
-    await to_thread.run_sync(lambda: fill(path, old=3 * FEWEST_ROWS))
+    await to_thread.run_sync(lambda: fill(path, old=3 * MOST_ROWS))
     monkeypatch.setattr(Retention, "step", slow_step)
     bot = Bot(nc, prefix)
     async with service_of(path) as service:
@@ -139,3 +140,9 @@ async def test_a_stop_does_not_wait_for_the_rest(path: Path, service_of: Service
         pass
     left = len(await rows(path, HISTORY))
     assert 1 < left <= 100_001
+
+
+@pytest.mark.parametrize("every", [-1, float("nan"), float("inf")])
+def test_an_interval_that_is_none_is_refused(path: Path, every: float) -> None:
+    with pytest.raises(InvalidSettings, match="maintain_every takes seconds, 0 or more"):
+        DatabaseService("nats://127.0.0.1:1", path, maintain_every=every)
