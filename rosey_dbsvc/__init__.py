@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from rosey_dbsvc.client import DatabaseClient
     from rosey_dbsvc.counts import Counts
     from rosey_dbsvc.credentials import Credentials
     from rosey_dbsvc.database import BotDatabase
@@ -16,6 +17,7 @@ __all__ = [
     "BotDatabase",
     "Counts",
     "Credentials",
+    "DatabaseClient",
     "DatabaseService",
     "DbsvcError",
     "Durable",
@@ -26,6 +28,7 @@ HOMES: Final = {
     "BotDatabase": "database",
     "Counts": "counts",
     "Credentials": "credentials",
+    "DatabaseClient": "client",
     "DatabaseService": "service",
     "DbsvcError": "errors",
     "Durable": "settings",

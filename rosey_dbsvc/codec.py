@@ -1,18 +1,19 @@
 """Bytes to payloads, rows to bytes, and errors to headers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Final, TypeVar
 
 import msgspec
 
 from rosey_dbsvc.contract import Operation
-from rosey_dbsvc.errors import DbsvcError, InvalidPayload, ReplyTooLarge
+from rosey_dbsvc.errors import DbsvcError, InvalidPayload, ReplyTooLarge, UnknownReply
 
 ERROR: Final = "Nats-Service-Error"
 ERROR_CODE: Final = "Nats-Service-Error-Code"
 
 T = TypeVar("T", bound=Operation)
+R = TypeVar("R")
 
 NO_ROWS: Final = b"[]"
 """The body of a failure, as the specification has it, so that an old client keeps working."""
@@ -37,6 +38,22 @@ def decode(operation: type[T], data: bytes) -> T:
     except msgspec.DecodeError as error:
         raise InvalidPayload(shorten(str(error))) from None
     return payload
+
+
+def pack(operation: type[Operation], fields: Mapping[str, object]) -> bytes:
+    """Return the payload with these fields. Raises InvalidPayload as `decode` would."""
+    try:
+        return msgspec.json.encode(msgspec.convert(fields, operation))
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+        raise InvalidPayload(shorten(str(error))) from None
+
+
+def unpack(rows: type[R], data: bytes) -> R:
+    """Return the rows of a reply. Raises UnknownReply if they are not of this kind."""
+    try:
+        return msgspec.json.decode(data, type=rows)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UnknownReply(f"the reply is none that is known: {shorten(str(error))}") from None
 
 
 def encode(rows: Iterable[object], most: int) -> bytes:

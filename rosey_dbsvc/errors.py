@@ -1,14 +1,17 @@
 """Everything that this package raises, each class with its codes."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import ClassVar, Final
+
+CODE: Final = re.compile(r"\d{3}")
 
 
 class DbsvcError(Exception):
     """The database service failed."""
 
-    code: ClassVar[int] = 500
+    code: int = 500
     """What a requester reads in the header `Nats-Service-Error-Code`."""
     exit_code: ClassVar[int] = 1
     """What the process exits with."""
@@ -41,6 +44,30 @@ class ShuttingDown(DbsvcError):
     """The service is shutting down."""
 
     code = 503
+
+
+# What who asks learns besides.
+
+
+class Refused(DbsvcError):
+    """The service refuses the query."""
+
+    def __init__(self, message: str = "", code: str = "") -> None:
+        """Take what the headers of the reply say."""
+        super().__init__(message)
+        self.code = int(code) if CODE.fullmatch(code) else DbsvcError.code
+
+
+class TimedOut(DbsvcError):
+    """No service has answered in time."""
+
+
+class UnknownReply(DbsvcError):
+    """The reply is none that is known."""
+
+
+class NotStored(DbsvcError):
+    """No stream has acknowledged the event; it may have it or not."""
 
 
 # What keeps a service from starting.

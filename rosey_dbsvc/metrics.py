@@ -127,9 +127,10 @@ def exposed(
     ProcessCollector(registry=registry)
     try:
         server = Server(address, Handler)
-    except (OSError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or "no host has that name"
-        raise CannotServeMetrics(f"cannot listen for metrics on {address}: {why}") from None
+    except OSError as error:
+        raise CannotServeMetrics(
+            f"cannot listen for metrics on {address}: {error.strerror}"
+        ) from None
     server.set_app(make_wsgi_app(registry))
     thread = Thread(target=server.serve_forever, name="metrics")
     thread.start()

@@ -122,7 +122,7 @@ def parse_address(text: str) -> Address | None:
     if not text:
         return None
     try:
-        parts = urlsplit(f"//{text}")
+        parts = urlsplit(f"//{text}" if text.isascii() else "")
         host, port = parts.hostname, parts.port
     except ValueError:  # of the port
         host = port = None

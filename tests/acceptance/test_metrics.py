@@ -175,7 +175,8 @@ def test_an_address_that_is_taken_is_2_and_one_line(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["9464", ":9464", "127.0.0.1", "127.0.0.1:", "h:70000", "a@b:1", "h:1/x", "h:x"]
+    "address",
+    ["9464", ":9464", "127.0.0.1", "127.0.0.1:", "h:70000", "a@b:1", "h:1/x", "h:x", "ü:1"],
 )
 def test_an_address_that_is_none_is_2_and_one_line(path: Path, address: str) -> None:
     refused = run("run", "--db-path", path, "--metrics-address", address)

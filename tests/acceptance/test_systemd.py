@@ -14,6 +14,8 @@ import pytest
 from support.processes import SERVING, run, running
 from support.servers import NatsServer, nats_server
 
+from rosey_dbsvc import systemd
+
 DEPLOY = Path(__file__).parents[2] / "deploy"
 INSTALLED = "/opt/rosey-dbsvc/bin/rosey-dbsvc"
 UNITS = ("rosey-dbsvc.service", "rosey-dbsvc-backup.service", "rosey-dbsvc-backup.timer")
@@ -115,16 +117,17 @@ def test_a_manager_that_is_gone_is_said_once(own_server: NatsServer, path: Path)
     assert process.said.count("the service manager cannot be told: No such file") == 1
 
 
-def test_a_manager_that_could_not_be_told_is_told_later(own_server: NatsServer, path: Path) -> None:
-    arguments = ("--nats-url", own_server.url, "--db-path", path)
-    asked = {"NOTIFY_SOCKET": f"{path}.late", "WATCHDOG_USEC": "20000"}
-    with running(*arguments, **asked) as process:
-        process.wait_for(SERVING)
-        manager = Manager(asked["NOTIFY_SOCKET"])
-        assert manager.hear("READY") == "1"
-        manager.hear("WATCHDOG")
-        assert process.stop() == 0
-        manager.close()
+def test_what_the_manager_could_not_be_told_it_is_told_the_next_time(tmp_path: Path) -> None:
+    name = str(tmp_path / "late")
+    service = systemd.Manager({"NOTIFY_SOCKET": name})
+    service.tell(READY=1, STATUS="early")
+    manager = Manager(name)
+    service.tell(STATUS="late")
+    service.tell(STATUS="later")
+    manager.hear("STATUS")
+    manager.hear("STATUS")
+    assert manager.heard == [{"READY": "1", "STATUS": "late"}, {"STATUS": "later"}]
+    manager.close()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ PACKAGE = Path(rosey_dbsvc.__file__).parent
 ROOMS = """
 __main__ cli options running replaying backup maintaining signals progress statements
 systemd embedded metrics statistics
-finding service serving discovery source follower pulling stream
+finding client service serving discovery source follower pulling stream
 consumer answers freshness events intake unless threads upkeep writer opening lock storage
 cursor grouping database patience connection logs tables settings credentials faults codec
 counts contract errors

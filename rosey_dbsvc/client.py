@@ -1,0 +1,230 @@
+"""What a bot calls in place of a BotDatabase."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
+from uuid import uuid4
+
+import anyio
+from anyio import lowlevel
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error, NoRespondersError
+from nats.errors import TimeoutError as NoReplyError
+
+from rosey_dbsvc import codec
+from rosey_dbsvc.connection import GONE, NOBODY, connected, describe
+from rosey_dbsvc.contract import (
+    Event,
+    MessageLog,
+    MessagesOutboundGet,
+    MessagesOutboundMarkSent,
+    Query,
+    StatsHighWater,
+    StatsRecentChatGet,
+    StatsUserCount,
+    StatusData,
+    StatusUpdate,
+    UserJoined,
+    UserLeft,
+)
+from rosey_dbsvc.counts import Counts
+from rosey_dbsvc.credentials import Credentials
+from rosey_dbsvc.errors import ConnectionLost, DbsvcError, NotServed, NotStored, Refused, TimedOut
+from rosey_dbsvc.settings import DEFAULT_PREFIX, check_prefix, check_url
+
+TIMEOUT: Final = 10.0
+"""How long a query has to be answered, in seconds. The service itself gives up after some five."""
+STORED_WITHIN: Final = 60.0
+"""How long an event has to be stored, in seconds: for twice that the server knows its identity."""
+ACKNOWLEDGED_WITHIN: Final = 2.0
+"""When it is published again, in seconds."""
+PAUSE: Final = 0.1
+
+T = TypeVar("T")
+
+
+class ChatLine(TypedDict):
+    """Something that was said. The time is in Unix seconds."""
+
+    timestamp: int
+    username: str
+    message: str
+
+
+class OutboundMessage(TypedDict):
+    """Something that the bot is to say. The time is in Unix seconds."""
+
+    id: int
+    timestamp: int
+    message: str
+    retry_count: int
+    last_error: str | None
+
+
+class DatabaseClient:
+    """The nine operations as methods, with the names that Rosey v0.5.0's BotDatabase has for them.
+
+        async with DatabaseClient("nats://localhost:4222") as db:
+            await db.user_joined("alice")
+            lines = await db.get_recent_chat(limit=50)
+
+    Events are published and come back at once; queries are requested. Arguments are checked before
+    they leave. Every method may raise InvalidPayload, for an argument that the operation does not
+    take, and ConnectionLost; a query besides NotServed, TimedOut, Refused and UnknownReply. A
+    service that reads a stream and is behind answers with what it has (docs/durability.md).
+    """
+
+    def __init__(
+        self,
+        nats_client: Client | str | Sequence[str],
+        *,
+        prefix: str = DEFAULT_PREFIX,
+        timeout: float = TIMEOUT,
+        durable: bool = False,
+        credentials: Credentials = NOBODY,
+    ) -> None:
+        """Take a connection, which is left open; or URLs, to be used in `async with`.
+
+        With `durable` an event is published until the stream has acknowledged it, under an identity
+        of its own: it is not lost, and not doubled. That may raise NotStored, after a minute.
+        `credentials` are for the servers of URLs. Raises InvalidSettings.
+        """
+        self._prefix = check_prefix(prefix)
+        self._timeout = timeout
+        self._durable = durable
+        self._credentials = credentials
+        self._nats = nats_client
+        self._nc = nats_client if isinstance(nats_client, Client) else None
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Connect, if it was given URLs. Raises NoServer, ConnectionRefused or InvalidSettings."""
+        if not isinstance(self._nats, Client):
+            servers = [self._nats] if isinstance(self._nats, str) else self._nats
+            urls = [*map(check_url, servers)]
+            connection = connected(urls, Counts(), _ignore, self._credentials, patient=False)
+            self._nc = await self._stack.enter_async_context(connection)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not isinstance(self._nats, Client):
+            self._nc = None
+        await self._stack.aclose()
+
+    # Events
+
+    async def user_joined(self, username: str) -> None:
+        """Start a session for the user."""
+        await self._tell(UserJoined, username=username)
+
+    async def user_left(self, username: str) -> None:
+        """End the user's session and add its length to the total."""
+        await self._tell(UserLeft, username=username)
+
+    async def user_chat_message(self, username: str, message: str | None = None) -> None:
+        """Count a line of the user's and remember it; without a message it is ignored."""
+        await self._tell(MessageLog, username=username, message=message or "")
+
+    async def log_user_count(self, chat_users: int, connected_users: int) -> None:
+        """Append to the history of user counts."""
+        await self._tell(StatsUserCount, chat_count=chat_users, connected_count=connected_users)
+
+    async def update_high_water_mark(
+        self, current_user_count: int, current_connected_count: int | None = None
+    ) -> None:
+        """Raise the high water marks that are exceeded."""
+        connected_count = current_connected_count or 0
+        await self._tell(
+            StatsHighWater, chat_count=current_user_count, connected_count=connected_count
+        )
+
+    async def update_current_status(self, **fields: Unpack[StatusData]) -> None:
+        """Set those fields of the bot's current status."""
+        await self._tell(StatusUpdate, status_data=fields)
+
+    async def mark_outbound_sent(self, outbound_id: int) -> None:
+        """Mark an outbound message as sent."""
+        await self._tell(MessagesOutboundMarkSent, message_id=outbound_id)
+
+    # Queries
+
+    async def get_unsent_outbound_messages(
+        self, limit: int = 50, max_retries: int = 3
+    ) -> list[OutboundMessage]:
+        """Return the unsent outbound messages that are due, oldest first."""
+        rows = list[OutboundMessage]
+        return await self._ask(MessagesOutboundGet, rows, limit=limit, max_retries=max_retries)
+
+    async def get_recent_chat(self, limit: int = 20) -> list[ChatLine]:
+        """Return the last lines of chat, oldest first."""
+        return await self._ask(StatsRecentChatGet, list[ChatLine], limit=limit)
+
+    async def recent_chat(self, limit: int = 50) -> list[ChatLine]:
+        """Return the same, as many as the specification has it."""
+        return await self.get_recent_chat(limit)
+
+    # How
+
+    async def _tell(self, operation: type[Event], **fields: Any) -> None:  # noqa: ANN401
+        payload = codec.pack(operation, fields)
+        await lowlevel.checkpoint()  # nats-py's publish has none
+        publish = self._store if self._durable else self._publish
+        await publish(f"{self._prefix}.{operation.name}", payload)
+
+    async def _publish(self, subject: str, payload: bytes) -> None:
+        try:
+            await self._connection().publish(subject, payload)
+        except GONE as error:
+            raise ConnectionLost(f"{subject} could not be published: {_why(error)}") from error
+
+    async def _store(self, subject: str, payload: bytes) -> None:
+        js, headers = self._connection().jetstream(), {"Nats-Msg-Id": uuid4().hex}
+        last: Exception = NotStored()
+        with anyio.move_on_after(STORED_WITHIN):
+            while True:
+                try:
+                    await js.publish(subject, payload, ACKNOWLEDGED_WITHIN, headers=headers)
+                except GONE as error:
+                    last = error
+                    await anyio.sleep(PAUSE)
+                else:
+                    return
+        raise NotStored(f"no stream has acknowledged {subject}: {_why(last)}") from last
+
+    async def _ask(self, operation: type[Query], rows: type[T], **fields: Any) -> T:  # noqa: ANN401
+        payload = codec.pack(operation, fields)
+        reply = await self._request(f"{self._prefix}.{operation.name}", payload)
+        headers = reply.headers or {}
+        if codec.ERROR_CODE in headers:
+            raise Refused(headers.get(codec.ERROR, ""), headers[codec.ERROR_CODE])
+        return codec.unpack(rows, reply.data)
+
+    async def _request(self, subject: str, payload: bytes) -> Msg:
+        try:
+            return await self._connection().request(subject, payload, timeout=self._timeout)
+        except NoRespondersError:
+            raise NotServed(f"no service listens at {subject}") from None
+        except NoReplyError:
+            raise TimedOut(f"no answer to {subject} within {self._timeout:g} s") from None
+        except GONE as error:
+            raise ConnectionLost(f"{subject} could not be asked: {_why(error)}") from error
+
+    def _connection(self) -> Client:
+        if self._nc is None:
+            raise ConnectionLost("there is no connection: use `async with DatabaseClient(...)`")
+        return self._nc
+
+
+def _ignore(_: DbsvcError) -> None:
+    """Whoever is not let in learns of it from what it tells or asks."""
+
+
+def _why(error: Exception) -> str:
+    return describe(error) if isinstance(error, Error) else str(error)

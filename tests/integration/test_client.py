@@ -1,0 +1,329 @@
+"""What a bot calls in place of a database."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import nats
+import pytest
+from anyio import to_thread
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from support.databases import rows
+from support.flood import quiet
+from support.servers import NatsServer, nats_server
+
+from rosey_dbsvc import BotDatabase, DatabaseClient, DatabaseService, Durable, client
+from rosey_dbsvc.client import ChatLine
+from rosey_dbsvc.errors import (
+    ConnectionLost,
+    InvalidPayload,
+    InvalidSettings,
+    NoServer,
+    NotServed,
+    NotStored,
+    Refused,
+    TimedOut,
+    UnknownReply,
+)
+
+ServiceOf = Callable[..., DatabaseService]
+T = TypeVar("T")
+
+
+@pytest.fixture
+def db(nc: Client, prefix: str) -> DatabaseClient:
+    return DatabaseClient(nc, prefix=prefix)
+
+
+@pytest.fixture
+async def served(path: Path, service_of: ServiceOf) -> AsyncIterator[Path]:
+    async with service_of(path):
+        yield path
+
+
+async def live(db: Any, settle: Callable[[Any], Awaitable[Any]]) -> list[Any]:
+    """A bot's day, with a database or a client in its place."""
+    await settle(db.user_joined("alice"))
+    await settle(db.user_chat_message("alice", "hi"))
+    await settle(db.user_chat_message("alice", "again"))
+    await settle(db.user_chat_message("server", "welcome"))
+    await settle(db.log_user_count(3, 4))
+    await settle(db.update_high_water_mark(3, 4))
+    await settle(db.update_high_water_mark(5))
+    await settle(db.update_current_status(bot_name="Rosey", bot_rank=2.5, bot_afk=False))
+    await settle(db.mark_outbound_sent(1))
+    found = [await settle(db.get_recent_chat()), await settle(db.get_recent_chat(limit=1))]
+    found.append(await settle(db.get_unsent_outbound_messages(limit=5, max_retries=2)))
+    await settle(db.user_left("alice"))
+    await settle(db.get_recent_chat())
+    return found
+
+
+TABLES = ("user_stats", "recent_chat", "user_count_history", "channel_stats", "current_status")
+
+
+async def timeless(path: Path) -> dict[str, Any]:
+    """Return what is in the tables, but for the times."""
+    columns = {table: await rows(path, f"SELECT * FROM {table}") for table in TABLES}
+    return {
+        table: [[value for value in row if not is_time(value)] for row in found]
+        for table, found in columns.items()
+    }
+
+
+def is_time(value: Any) -> bool:
+    return isinstance(value, int) and value > 1_700_000_000
+
+
+def queue(path: Path) -> None:
+    database = BotDatabase(path)
+    for message in ("first", "second"):
+        database.enqueue_outbound_message(message)
+    database.close()
+
+
+def to_its_end(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Return the result of a coroutine that waits for nothing, without an event loop."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+    raise AssertionError("it waits")
+
+
+async def test_the_same_calls_do_the_same_as_with_a_database(
+    tmp_path: Path, db: DatabaseClient, service_of: ServiceOf
+) -> None:
+    async def awaited(call: Awaitable[Any]) -> Any:
+        return await call
+
+    async def direct(result: Any) -> Any:
+        return result
+
+    paths = [tmp_path / "direct.db", tmp_path / "client.db"]
+    for path in paths:
+        await to_thread.run_sync(queue, path)
+    database = await to_thread.run_sync(BotDatabase, paths[0])
+    before = await to_thread.run_sync(lambda: to_its_end(live(database, direct)))
+    await to_thread.run_sync(database.close)
+    async with service_of(paths[1]):
+        after = await live(db, awaited)
+    for lines in (before, after):
+        for line in (each for found in lines for each in found):
+            assert is_time(line.pop("timestamp"))
+    assert before == after
+    assert [row["message"] for row in after[0]] == ["hi", "again"]
+    assert [row["message"] for row in after[2]] == ["second"]
+    assert await timeless(paths[0]) == await timeless(paths[1])
+
+
+@pytest.mark.usefixtures("served")
+async def test_recent_chat_is_what_the_specification_asks_for(db: DatabaseClient) -> None:
+    for number in range(60):
+        await db.user_chat_message("alice", str(number))
+    assert [row["message"] for row in await db.recent_chat()] == [*map(str, range(10, 60))]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda db: db.user_joined(""),
+        lambda db: db.user_joined(7),
+        lambda db: db.user_joined("x" * 256),
+        lambda db: db.user_joined("\ud800"),
+        lambda db: db.user_chat_message("alice", "x" * 65_537),
+        lambda db: db.log_user_count(-1, 0),
+        lambda db: db.log_user_count(True, 0),
+        lambda db: db.update_high_water_mark("3"),
+        lambda db: db.update_current_status(bot_name=3),
+        lambda db: db.mark_outbound_sent(0),
+        lambda db: db.get_recent_chat(limit=0),
+        lambda db: db.get_recent_chat(limit=1001),
+        lambda db: db.get_unsent_outbound_messages(max_retries=-1),
+    ],
+)
+async def test_an_argument_that_cannot_be_does_not_leave(
+    nc: Client, db: DatabaseClient, prefix: str, call: Callable[[DatabaseClient], Awaitable[Any]]
+) -> None:
+    subscription = await nc.subscribe(f"{prefix}.>")
+    with pytest.raises(InvalidPayload) as refused:
+        await call(db)
+    assert str(refused.value).isprintable()
+    await nc.flush()
+    assert subscription.pending_msgs == 0
+
+
+async def test_without_a_service_a_query_says_so_and_an_event_is_gone(db: DatabaseClient) -> None:
+    await db.user_joined("alice")
+    with pytest.raises(NotServed, match=r"no service listens at .*recent_chat\.get"):
+        await db.get_recent_chat()
+
+
+async def answer(nc: Client, prefix: str, give: Callable[[Msg], Awaitable[None]]) -> None:
+    await nc.subscribe(f"{prefix}.stats.recent_chat.get", cb=give)
+    await nc.flush()
+
+
+async def test_a_service_that_does_not_answer_is_not_waited_for_longer(
+    nc: Client, prefix: str
+) -> None:
+    async def give(_: Msg) -> None:
+        pass
+
+    await answer(nc, prefix, give)
+    db = DatabaseClient(nc, prefix=prefix, timeout=0.05)
+    with pytest.raises(TimedOut, match=r"no answer to .* within 0\.05 s"):
+        await db.get_recent_chat()
+
+
+@pytest.mark.parametrize(("code", "means"), [("413", 413), ("503", 503), ("x", 500), ("", 500)])
+async def test_a_refusal_has_the_code_and_the_text_of_the_headers(
+    nc: Client, prefix: str, db: DatabaseClient, code: str, means: int
+) -> None:
+    async def give(msg: Msg) -> None:
+        headers = {"Nats-Service-Error": "ask for less", "Nats-Service-Error-Code": code}
+        await nc.publish(msg.reply, b"[]", headers=headers)
+
+    await answer(nc, prefix, give)
+    with pytest.raises(Refused, match="ask for less") as refused:
+        await db.get_recent_chat()
+    assert refused.value.code == means
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b"null", b"[1]", b'[{"message": 1}]', b"\xff", b"[" * 100_000]
+)
+async def test_a_reply_of_something_else_is_an_error_of_ours(
+    nc: Client, prefix: str, db: DatabaseClient, body: bytes
+) -> None:
+    async def give(msg: Msg) -> None:
+        await nc.publish(msg.reply, body)
+
+    await answer(nc, prefix, give)
+    with pytest.raises(UnknownReply):
+        await db.get_recent_chat()
+
+
+async def test_a_reply_may_say_more_than_is_known(
+    nc: Client, prefix: str, db: DatabaseClient
+) -> None:
+    row = {"timestamp": 1, "username": "alice", "message": "hi"}
+
+    async def give(msg: Msg) -> None:
+        await nc.publish(msg.reply, json.dumps([row | {"mood": "good"}]).encode())
+
+    await answer(nc, prefix, give)
+    assert await db.get_recent_chat() == [row]
+
+
+async def test_a_url_is_connected_to_and_left(
+    server: NatsServer, prefix: str, service_of: ServiceOf, path: Path
+) -> None:
+    async with service_of(path):
+        async with DatabaseClient(server.url, prefix=prefix) as db:
+            await db.user_chat_message("alice", "hi")
+            assert [row["message"] for row in await db.recent_chat()] == ["hi"]
+        with pytest.raises(ConnectionLost, match="use `async with"):
+            await db.recent_chat()
+
+
+async def test_a_connection_that_is_given_is_left_open(nc: Client, prefix: str) -> None:
+    async with DatabaseClient(nc, prefix=prefix):
+        pass
+    assert nc.is_connected
+
+
+async def test_a_connection_that_is_closed_is_an_error_of_ours(
+    server: NatsServer, prefix: str
+) -> None:
+    nc = await nats.connect(server.url)
+    await nc.close()
+    db = DatabaseClient(nc, prefix=prefix)
+    with pytest.raises(ConnectionLost, match=r"user\.joined could not be published"):
+        await db.user_joined("alice")
+    with pytest.raises(ConnectionLost, match=r"recent_chat\.get could not be asked"):
+        await db.recent_chat()
+
+
+async def test_a_server_that_is_not_there_is_an_error_of_ours() -> None:
+    with pytest.raises(NoServer):
+        async with DatabaseClient("nats://127.0.0.1:1"):
+            pass
+
+
+async def test_a_prefix_that_begins_no_subject_is_refused(nc: Client) -> None:
+    with pytest.raises(InvalidSettings):
+        DatabaseClient(nc, prefix="rosey.*")
+
+
+# With the stream's word
+
+
+async def test_over_a_dying_server_every_event_is_stored_once(
+    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "ACKNOWLEDGED_WITHIN", 0.2)
+    with nats_server("-js", "-sd", str(tmp_path / "js")) as server:
+        nc = await nats.connect(
+            server.url, error_cb=quiet, max_reconnect_attempts=-1, reconnect_time_wait=0.05
+        )
+        async with DatabaseService(server.url, path, durable=Durable()):
+            db = DatabaseClient(nc, durable=True)
+            for number in range(300):
+                if number % 100 == 50:
+                    await to_thread.run_sync(server.kill)
+                    await to_thread.run_sync(server.start)
+                await db.user_chat_message("alice", str(number))
+            said = await all_of(db, 300)
+        await nc.close()
+    assert [int(row["message"]) for row in said] == [*range(300)]
+
+
+async def all_of(db: DatabaseClient, count: int) -> list[ChatLine]:
+    """Ask until the service is connected again and has caught up."""
+    said: list[ChatLine] = []
+    while len(said) < count:
+        with suppress(NotServed):
+            said = await db.recent_chat(limit=1000)
+        await anyio.sleep(0.05)
+    return said
+
+
+async def test_an_acknowledgement_that_is_lost_does_not_double_the_event(
+    tmp_path: Path, path: Path
+) -> None:
+    class Deaf(Client):
+        """Loses the first answer to each message."""
+
+        lost = 0
+
+        async def request(self, subject: str, *args: Any, **options: Any) -> Msg:
+            reply = await super().request(subject, *args, **options)
+            self.lost += 1
+            if self.lost % 2 and subject.endswith("message.log"):
+                raise nats.errors.TimeoutError
+            return reply
+
+    with nats_server("-js", "-sd", str(tmp_path / "js")) as server:
+        nc = Deaf()
+        await nc.connect(server.url)
+        async with DatabaseService(server.url, path, durable=Durable()):
+            db = DatabaseClient(nc, durable=True)
+            for number in range(10):
+                await db.user_chat_message("alice", str(number))
+            said = await db.recent_chat()
+        await nc.close()
+    assert [int(row["message"]) for row in said] == [*range(10)]
+
+
+async def test_without_a_stream_an_event_is_not_taken_for_stored(
+    nc: Client, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "STORED_WITHIN", 0.3)
+    db = DatabaseClient(nc, prefix=prefix, durable=True)
+    with pytest.raises(NotStored, match=r"no stream has acknowledged .*user\.joined"):
+        await db.user_joined("alice")
