@@ -43,6 +43,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     session.install("-e", ".[embedded,metrics]", *group("types"))
     session.run("mypy")
+    session.run("pyright", "tests/typing")
 
 
 @nox.session

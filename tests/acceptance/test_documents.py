@@ -183,8 +183,9 @@ def test_the_readme(machine: Machine) -> None:
         elif block.language == "python" and "asyncio.run" in block.text:
             answers.append(machine.python(block.text))
     machine.stop()
-    assert len(answers) == 1
+    assert len(answers) == 2
     assert '"username":"alice","message":"hello"' in answers[0]
+    assert "alice hello again\n" in answers[1]
 
 
 @pytest.mark.documents
