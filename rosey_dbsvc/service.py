@@ -25,6 +25,7 @@ from rosey_dbsvc.settings import (
     DEFAULT_PREFIX,
     DEFAULT_STOP_TIMEOUT,
     Durable,
+    Settings,
     check_prefix,
     check_seconds,
     check_url,
@@ -82,6 +83,20 @@ class DatabaseService:
         self._serving: Serving | None = None
         self._group: TaskGroup | None = None
         self._starter = 0
+
+    @classmethod
+    def of(cls, settings: Settings, urls: Sequence[str], factory: Factory) -> Self:
+        """Make one of what an operator has set, for these servers."""
+        return cls(
+            urls,
+            settings.db_path,
+            prefix=settings.prefix,
+            stop_timeout=settings.stop_timeout,
+            maintain_every=settings.maintain_every,
+            factory=factory,
+            durable=settings.durable,
+            credentials=settings.credentials,
+        )
 
     async def serve(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Serve until asked to stop; started means that the server knows the subscription.

@@ -16,7 +16,7 @@ from support.databases import rows
 from support.flood import quiet
 from support.servers import NatsServer, nats_server
 
-from rosey_dbsvc import BotDatabase, DatabaseClient, DatabaseService, Durable, client
+from rosey_dbsvc import BotDatabase, DatabaseClient, DatabaseService, Durable, wire
 from rosey_dbsvc.client import ChatLine
 from rosey_dbsvc.errors import (
     ConnectionLost,
@@ -231,6 +231,28 @@ async def test_a_url_is_connected_to_and_left(
             await db.recent_chat()
 
 
+async def test_who_waits_for_an_answer_when_the_client_is_left_is_told(
+    server: NatsServer, nc: Client, prefix: str
+) -> None:
+    asked = anyio.Event()
+
+    async def give(_: Msg) -> None:
+        asked.set()
+
+    async def ask(db: DatabaseClient) -> None:
+        with pytest.raises(ConnectionLost, match="is not answered any more"):
+            await db.recent_chat()
+
+    await answer(nc, prefix, give)
+    with anyio.fail_after(5):
+        async with (
+            anyio.create_task_group() as tasks,
+            DatabaseClient(server.url, prefix=prefix) as db,
+        ):
+            tasks.start_soon(ask, db)
+            await asked.wait()
+
+
 async def test_a_connection_that_is_given_is_left_open(nc: Client, prefix: str) -> None:
     async with DatabaseClient(nc, prefix=prefix):
         pass
@@ -266,7 +288,7 @@ async def test_a_prefix_that_begins_no_subject_is_refused(nc: Client) -> None:
 async def test_over_a_dying_server_every_event_is_stored_once(
     tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "ACKNOWLEDGED_WITHIN", 0.2)
+    monkeypatch.setattr(wire, "ACKNOWLEDGED_WITHIN", 0.2)
     with nats_server("-js", "-sd", str(tmp_path / "js")) as server:
         nc = await nats.connect(
             server.url, error_cb=quiet, max_reconnect_attempts=-1, reconnect_time_wait=0.05
@@ -323,7 +345,7 @@ async def test_an_acknowledgement_that_is_lost_does_not_double_the_event(
 async def test_without_a_stream_an_event_is_not_taken_for_stored(
     nc: Client, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "STORED_WITHIN", 0.3)
+    monkeypatch.setattr(wire, "STORED_WITHIN", 0.3)
     db = DatabaseClient(nc, prefix=prefix, durable=True)
     with pytest.raises(NotStored, match=r"no stream has acknowledged .*user\.joined"):
         await db.user_joined("alice")

@@ -8,9 +8,9 @@ import rosey_dbsvc
 PACKAGE = Path(rosey_dbsvc.__file__).parent
 
 ROOMS = """
-__main__ cli options running replaying backup maintaining signals progress statements
+__main__ cli options running host replaying backup maintaining signals progress statements
 systemd embedded metrics statistics
-finding client service serving discovery source follower pulling stream
+finding client wire service serving discovery source follower pulling stream
 consumer answers freshness events intake unless threads upkeep writer opening lock storage
 cursor grouping database patience connection logs tables settings credentials faults codec
 counts contract errors

@@ -1,0 +1,155 @@
+"""The service inside a bot, whichever of AnyIO's backends the bot runs on."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError
+from typing import Any, Final, Protocol, TypeVar
+
+import anyio
+from anyio import TASK_STATUS_IGNORED, CancelScope, from_thread
+from anyio.abc import TaskStatus
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.lowlevel import EventLoopToken, current_token
+
+from rosey_dbsvc.client import DatabaseClient
+from rosey_dbsvc.embedded import servers
+from rosey_dbsvc.errors import ConnectionLost, sole_error
+from rosey_dbsvc.opening import load_factory
+from rosey_dbsvc.service import DatabaseService
+from rosey_dbsvc.settings import Settings
+from rosey_dbsvc.threads import in_threads
+from rosey_dbsvc.wire import Wire
+
+ASYNCIO: Final = "asyncio"
+STOPPED: Final = "the service has stopped"
+
+T = TypeVar("T")
+
+
+class Started(Protocol):
+    """What is called with the client when the service answers."""
+
+    def started(self, value: DatabaseClient, /) -> None:
+        """Take the client."""
+
+
+async def serve(
+    settings: Settings, *, task_status: TaskStatus[DatabaseClient] = TASK_STATUS_IGNORED
+) -> None:
+    """Serve in the host's task group until that is cancelled, and then stop as ever.
+
+        async with anyio.create_task_group() as tg:
+            db = await tg.start(serve, Settings(db_path="bot_data.db"))
+
+    On asyncio it runs in the host's event loop, on trio in a loop and a thread of its own. What was
+    told through the client is applied before the service stops. Raises what `DatabaseService.serve`
+    raises.
+    """
+    if _is_asyncio():
+        await _serve(settings, task_status)
+    else:
+        await _serve_apart(settings, task_status)
+
+
+def _is_asyncio() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+async def _serve(settings: Settings, task_status: Started) -> None:
+    factory = load_factory(settings.database)
+    with sole_error():
+        async with servers(settings) as urls, anyio.create_task_group() as tasks:
+            service = DatabaseService.of(settings, urls, factory)
+            await tasks.start(_serve_shielded, service, name="rosey-dbsvc")
+            try:
+                async with _client(settings, urls) as db:
+                    task_status.started(db)
+                    await anyio.sleep_forever()
+            finally:
+                service.ask_to_stop()
+
+
+def _client(settings: Settings, urls: list[str]) -> DatabaseClient:
+    return DatabaseClient(
+        urls,
+        prefix=settings.prefix,
+        durable=settings.durable is not None,
+        credentials=settings.credentials,
+    )
+
+
+async def _serve_shielded(service: DatabaseService, *, task_status: TaskStatus[None]) -> None:
+    with CancelScope() as scope:
+        await service.serve(task_status=Shielding(scope, task_status))
+
+
+class Shielding:
+    """Shields the service once it serves: the host's cancellation ends the client first."""
+
+    def __init__(self, scope: CancelScope, task_status: TaskStatus[None]) -> None:
+        self._scope = scope
+        self._task_status = task_status
+
+    def started(self, value: None = None) -> None:
+        """Pass it on."""
+        self._scope.shield = True
+        self._task_status.started(value)
+
+
+# In a thread of its own
+
+
+async def _serve_apart(settings: Settings, task_status: TaskStatus[DatabaseClient]) -> None:
+    async with in_threads(start_blocking_portal(ASYNCIO, name="rosey-dbsvc")) as portal:
+        bridge = Bridge(task_status, portal, settings.prefix, current_token())
+        await portal.call_async(_serve, settings, bridge)
+
+
+class Bridge:
+    """Hands the client over to the host's event loop."""
+
+    def __init__(
+        self,
+        task_status: TaskStatus[DatabaseClient],
+        portal: BlockingPortal,
+        prefix: str,
+        host: EventLoopToken,
+    ) -> None:
+        self._task_status = task_status
+        self._portal = portal
+        self._prefix = prefix
+        self._host = host
+
+    def started(self, db: DatabaseClient, /) -> None:
+        """Take the client, in the thread of the service."""
+        there = db.over(lambda wire: PortalWire(wire, self._portal))
+        from_thread.run_sync(self._task_status.started, there, token=self._host)
+
+
+class PortalWire:
+    """A wire of another event loop. Raises what that raises, and ConnectionLost when it is over."""
+
+    def __init__(self, wire: Wire, portal: BlockingPortal) -> None:
+        self._wire = wire
+        self._portal = portal
+
+    async def tell(self, subject: str, payload: bytes) -> None:
+        """Publish an event there."""
+        await self._call(self._wire.tell, subject, payload)
+
+    async def ask(self, subject: str, payload: bytes) -> bytes:
+        """Return the answer that is given there."""
+        return await self._call(self._wire.ask, subject, payload)
+
+    async def _call(
+        self, func: Callable[[str, bytes], Coroutine[Any, Any, T]], subject: str, payload: bytes
+    ) -> T:
+        try:
+            result: T = await self._portal.call_async(func, subject, payload)
+        except (CancelledError, RuntimeError):
+            raise ConnectionLost(f"{subject}: {STOPPED}") from None
+        return result

@@ -1,0 +1,174 @@
+"""The service inside a bot, on both of AnyIO's backends."""
+
+import gc
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import psutil
+import pytest
+from anyio import CancelScope, to_thread
+from support.databases import rows
+from support.servers import NatsServer, nats_server
+
+from rosey_dbsvc import DatabaseClient
+from rosey_dbsvc.errors import ConnectionLost, DatabaseInUse, NotADatabase, TimedOut
+from rosey_dbsvc.host import serve
+from rosey_dbsvc.settings import Settings
+
+pytestmark = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+
+MESSAGES = "SELECT message FROM recent_chat ORDER BY id"
+
+
+@pytest.fixture
+def settings(server: NatsServer, path: Path, prefix: str) -> Settings:
+    return Settings(nats_urls=(server.url,), db_path=str(path), prefix=prefix)
+
+
+def portals() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "rosey-dbsvc"]
+
+
+async def test_a_bot_calls_it_and_what_it_told_is_applied_when_its_group_ends(
+    settings: Settings, path: Path
+) -> None:
+    async with anyio.create_task_group() as tg:
+        db = await tg.start(serve, settings)
+        await db.user_joined("alice")
+        await db.user_chat_message("alice", "0")
+        assert [row["message"] for row in await db.recent_chat()] == ["0"]
+        for number in range(1, 500):
+            await db.user_chat_message("alice", str(number))
+        tg.cancel_scope.cancel()
+    assert await rows(path, MESSAGES) == [(str(number),) for number in range(500)]
+    assert portals() == []
+
+
+async def test_a_host_that_is_cancelled_from_outside_waits_for_the_clean_stop(
+    settings: Settings, path: Path
+) -> None:
+    with CancelScope() as scope:
+        async with anyio.create_task_group() as tg:
+            db = await tg.start(serve, settings)
+            for number in range(100):
+                await db.user_chat_message("alice", str(number))
+            scope.cancel()
+    assert len(await rows(path, MESSAGES)) == 100
+
+
+async def test_a_failure_at_the_start_is_itself(settings: Settings) -> None:
+    async with anyio.create_task_group() as tg:
+        await tg.start(serve, settings)
+        with pytest.raises(DatabaseInUse):
+            await tg.start(serve, settings)
+        tg.cancel_scope.cancel()
+    assert portals() == []
+
+
+async def test_a_crash_reaches_the_group_as_itself(settings: Settings, path: Path) -> None:
+    def destroy() -> None:
+        for file in path.parent.glob(f"{path.name}*"):
+            if not file.name.endswith(".lock"):
+                file.write_bytes(b"x" * 65_536)
+
+    with pytest.raises(BaseExceptionGroup) as crashed:
+        async with anyio.create_task_group() as tg:
+            db = await tg.start(serve, settings)
+            await db.user_joined("alice")
+            await db.recent_chat()
+            await to_thread.run_sync(destroy)
+            while True:
+                await db.user_joined("bob")
+                await anyio.sleep(0.01)
+    assert [type(error) for error in crashed.value.exceptions] == [NotADatabase]
+    assert portals() == []
+
+
+async def test_a_call_after_the_stop_is_an_error_of_ours(settings: Settings) -> None:
+    async with anyio.create_task_group() as tg:
+        db = await tg.start(serve, settings)
+        tg.cancel_scope.cancel()
+    for call in (db.recent_chat, lambda: db.user_joined("alice")):
+        with pytest.raises(ConnectionLost):
+            await call()
+
+
+async def test_a_call_under_way_at_the_stop_ends_with_an_error_of_ours(settings: Settings) -> None:
+    ended: list[type[BaseException]] = []
+
+    async def ask(db: DatabaseClient, *, task_status: Any) -> None:
+        task_status.started()
+        while not ended:
+            try:
+                await db.recent_chat()
+            except (ConnectionLost, TimedOut) as error:
+                ended.append(type(error))
+
+    async with anyio.create_task_group() as bot:
+        with CancelScope() as scope:
+            async with anyio.create_task_group() as tg:
+                db = await tg.start(serve, settings)
+                await bot.start(ask, db)
+                await db.recent_chat()
+                scope.cancel()
+    assert ended == [ConnectionLost]
+
+
+async def test_a_call_that_the_bot_cancels_is_over(settings: Settings) -> None:
+    async with anyio.create_task_group() as tg:
+        db = await tg.start(serve, settings)
+        with anyio.move_on_after(0):
+            await db.recent_chat()
+        assert await db.recent_chat() == []
+        tg.cancel_scope.cancel()
+
+
+async def test_a_host_that_gives_up_before_it_serves_leaves_nothing(
+    path: Path, prefix: str
+) -> None:
+    settings = Settings(nats_urls=("nats://127.0.0.1:1",), db_path=str(path), prefix=prefix)
+    async with anyio.create_task_group() as tg:
+        with anyio.move_on_after(0.3) as waited:
+            await tg.start(serve, settings)
+    assert waited.cancelled_caught
+    assert portals() == []
+
+
+async def test_in_durable_mode_what_was_told_is_stored(tmp_path: Path, path: Path) -> None:
+    from rosey_dbsvc import Durable
+
+    with nats_server("-js", "-sd", str(tmp_path / "js")) as server:
+        settings = Settings(nats_urls=(server.url,), db_path=str(path), durable=Durable())
+        for turn in range(2):
+            async with anyio.create_task_group() as tg:
+                db = await tg.start(serve, settings)
+                await db.user_chat_message("alice", str(turn))
+                said = [row["message"] for row in await db.recent_chat()]
+                assert said == [*map(str, range(turn + 1))]
+                tg.cancel_scope.cancel()
+
+
+async def cycle(settings: Settings, times: int, use: Callable[[Any], Awaitable[Any]]) -> None:
+    for _ in range(times):
+        async with anyio.create_task_group() as tg:
+            await use(await tg.start(serve, settings))
+            tg.cancel_scope.cancel()
+
+
+@pytest.mark.timeout(300)
+async def test_a_thousand_lives_leave_no_thread_no_task_and_no_file(settings: Settings) -> None:
+    async def join(db: DatabaseClient) -> None:
+        await db.user_joined("alice")
+
+    process = psutil.Process()
+    await cycle(settings, 20, join)
+    gc.collect()
+    before = process.num_fds(), threading.active_count()
+    await cycle(settings, 1000, join)
+    gc.collect()
+    assert process.num_fds() == before[0]
+    assert threading.active_count() <= before[1]
+    assert portals() == []
