@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rosey_dbsvc.database import BotDatabase
     from rosey_dbsvc.errors import DbsvcError
     from rosey_dbsvc.service import DatabaseService
-    from rosey_dbsvc.settings import Durable
+    from rosey_dbsvc.settings import Durable, Settings
     from rosey_dbsvc.storage import adopt
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "DatabaseService",
     "DbsvcError",
     "Durable",
+    "Settings",
     "adopt",
 ]
 
@@ -32,6 +33,7 @@ HOMES: Final = {
     "DatabaseService": "service",
     "DbsvcError": "errors",
     "Durable": "settings",
+    "Settings": "settings",
     "adopt": "storage",
 }
 

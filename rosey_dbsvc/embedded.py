@@ -11,6 +11,7 @@ from subprocess import DEVNULL, PIPE
 from typing import Final, cast
 
 import anyio
+from anyio import to_thread
 from anyio.abc import ByteReceiveStream, ByteSendStream, Process, TaskStatus
 from anyio.streams.buffered import BufferedByteReceiveStream
 
@@ -54,7 +55,8 @@ async def servers(settings: Settings) -> AsyncIterator[list[str]]:
     elif await is_served("localhost", port):
         yield [f"nats://localhost:{port}"]
     else:
-        check_file(settings.db_path)  # or the server would make the folder, with a store in it
+        # Or the server would make the folder, with a store in it.
+        await to_thread.run_sync(check_file, settings.db_path)
         store = f"{settings.db_path}.jetstream" if settings.durable else ""
         async with nats_server(port, store) as url:
             logger.info("no NATS server on port %d, started one of our own: %s", port, url)
@@ -70,9 +72,10 @@ async def nats_server(port: int, store: str = "") -> AsyncIterator[str]:
     With a folder to store in, it has JetStream. Raises NoServer if there is none to start or it
     does not, and ConnectionLost if it ends unasked.
     """
+    binary = await to_thread.run_sync(_binary)
     async with (
         await anyio.open_process(
-            ["sh", "-c", GUARD, "sh", _binary(), *_arguments(port, store)],
+            ["sh", "-c", GUARD, "sh", binary, *_arguments(port, store)],
             stdin=PIPE,
             stdout=DEVNULL,
             stderr=PIPE,

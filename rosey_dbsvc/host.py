@@ -6,7 +6,7 @@ from concurrent.futures import CancelledError
 from typing import Any, Final, Protocol, TypeVar
 
 import anyio
-from anyio import TASK_STATUS_IGNORED, CancelScope, from_thread
+from anyio import TASK_STATUS_IGNORED, CancelScope, from_thread, to_thread
 from anyio.abc import TaskStatus
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from anyio.lowlevel import EventLoopToken, current_token
@@ -60,7 +60,7 @@ def _is_asyncio() -> bool:
 
 
 async def _serve(settings: Settings, task_status: Started) -> None:
-    factory = load_factory(settings.database)
+    factory = await to_thread.run_sync(load_factory, settings.database)
     with sole_error():
         async with servers(settings) as urls, anyio.create_task_group() as tasks:
             service = DatabaseService.of(settings, urls, factory)

@@ -10,8 +10,9 @@ import anyio
 import psutil
 import pytest
 from anyio import CancelScope, to_thread
+from msgspec.structs import replace
 from support.databases import rows
-from support.servers import NatsServer, nats_server
+from support.servers import NatsServer, free_port, nats_server
 
 from rosey_dbsvc import DatabaseClient
 from rosey_dbsvc.errors import ConnectionLost, DatabaseInUse, NotADatabase, TimedOut
@@ -69,17 +70,12 @@ async def test_a_failure_at_the_start_is_itself(settings: Settings) -> None:
 
 
 async def test_a_crash_reaches_the_group_as_itself(settings: Settings, path: Path) -> None:
-    def destroy() -> None:
-        for file in path.parent.glob(f"{path.name}*"):
-            if not file.name.endswith(".lock"):
-                file.write_bytes(b"x" * 65_536)
-
+    adopted = replace(settings, database="support.databases:OldBotDatabase")
     with pytest.raises(BaseExceptionGroup) as crashed:
         async with anyio.create_task_group() as tg:
-            db = await tg.start(serve, settings)
+            db = await tg.start(serve, adopted)
             await db.user_joined("alice")
-            await db.recent_chat()
-            await to_thread.run_sync(destroy)
+            await to_thread.run_sync(path.write_bytes, b"not a database" * 4000)
             while True:
                 await db.user_joined("bob")
                 await anyio.sleep(0.01)
@@ -149,6 +145,15 @@ async def test_in_durable_mode_what_was_told_is_stored(tmp_path: Path, path: Pat
                 said = [row["message"] for row in await db.recent_chat()]
                 assert said == [*map(str, range(turn + 1))]
                 tg.cancel_scope.cancel()
+
+
+async def test_without_a_server_it_starts_one(path: Path) -> None:
+    settings = Settings(db_path=str(path), local_port=free_port())
+    async with anyio.create_task_group() as tg:
+        db = await tg.start(serve, settings)
+        await db.user_chat_message("alice", "hi")
+        tg.cancel_scope.cancel()
+    assert await rows(path, MESSAGES) == [("hi",)]
 
 
 async def cycle(settings: Settings, times: int, use: Callable[[Any], Awaitable[Any]]) -> None:

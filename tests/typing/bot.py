@@ -2,6 +2,7 @@
 
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true, reportPrivateUsage=false
 
+import anyio
 from nats.aio.client import Client
 
 from rosey_dbsvc import (
@@ -11,7 +12,9 @@ from rosey_dbsvc import (
     DatabaseService,
     DbsvcError,
     Durable,
+    Settings,
 )
+from rosey_dbsvc.host import serve
 
 
 async def right(nc: Client) -> list[str]:
@@ -36,6 +39,12 @@ async def right(nc: Client) -> list[str]:
     return [f"{line['username']}: {line['message']}" for line in said]
 
 
+async def inside() -> None:
+    """Run the service in the bot's own task group."""
+    async with anyio.create_task_group() as tg:
+        await tg.start(serve, Settings(db_path="bot_data.db"))
+
+
 async def wrong(db: DatabaseClient, service: DatabaseService, nc: Client) -> None:
     """What a checker has to find."""
     db.user_joined("alice")  # type: ignore
@@ -56,4 +65,6 @@ async def wrong(db: DatabaseClient, service: DatabaseService, nc: Client) -> Non
     DatabaseService(nc, stop_timeout="10")  # type: ignore
     BotDatabase("bot_data.db").user_joined(7)  # type: ignore
     Durable(replicas="3")  # type: ignore
+    Settings(db_pth="bot_data.db")  # type: ignore
+    await serve("bot_data.db")  # type: ignore
     print(service.counts.aplied)  # type: ignore
