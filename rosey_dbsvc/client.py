@@ -10,7 +10,7 @@ from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 from nats.aio.client import Client
 
 from rosey_dbsvc import codec
-from rosey_dbsvc.connection import NOBODY, connected
+from rosey_dbsvc.connection import NOBODY, check_asyncio, connected
 from rosey_dbsvc.contract import (
     Event,
     MessageLog,
@@ -27,8 +27,8 @@ from rosey_dbsvc.contract import (
 )
 from rosey_dbsvc.counts import Counts
 from rosey_dbsvc.credentials import Credentials
-from rosey_dbsvc.errors import ConnectionLost, DbsvcError
-from rosey_dbsvc.settings import DEFAULT_PREFIX, check_prefix, check_url
+from rosey_dbsvc.errors import ConnectionLost, DbsvcError, InvalidSettings
+from rosey_dbsvc.settings import DEFAULT_PREFIX, check_prefix, check_seconds, check_url
 from rosey_dbsvc.wire import NatsWire, Wire
 
 TIMEOUT: Final = 10.0
@@ -83,6 +83,9 @@ class DatabaseClient:
         of its own: it is not lost, and not doubled. That may raise NotStored, after a minute.
         `credentials` are for the servers of URLs. Raises InvalidSettings.
         """
+        if not nats_client:
+            raise InvalidSettings("name a NATS server")
+        check_seconds(timeout, "timeout")
         self._prefix = check_prefix(prefix)
         self._how = partial(NatsWire, timeout=timeout, durable=durable)
         self._credentials = credentials
@@ -90,16 +93,21 @@ class DatabaseClient:
         self._wire: Wire | None = None
         if isinstance(nats_client, Client):
             self._wire = self._how(nats_client)
+        self._entered = False
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         """Connect, if it was given URLs. Raises NoServer, ConnectionRefused or InvalidSettings."""
-        if not isinstance(self._nats, Client):
+        if self._entered:
+            raise InvalidSettings("the client is entered already")
+        if self._wire is None and not isinstance(self._nats, Client):
+            check_asyncio()
             servers = [self._nats] if isinstance(self._nats, str) else self._nats
             urls = [*map(check_url, servers)]
             connection = connected(urls, Counts(), _ignore, self._credentials, patient=False)
             self._wire = wire = self._how(await self._stack.enter_async_context(connection))
             self._stack.callback(wire.leave)
+            self._entered = True
         return self
 
     async def __aexit__(
@@ -108,8 +116,8 @@ class DatabaseClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if not isinstance(self._nats, Client):
-            self._wire = None
+        if self._entered:
+            self._entered, self._wire = False, None
         await self._stack.aclose()
 
     def over(self, change: Callable[[Wire], Wire]) -> Self:
@@ -130,7 +138,7 @@ class DatabaseClient:
 
     async def user_chat_message(self, username: str, message: str | None = None) -> None:
         """Count a line of the user's and remember it; without a message it is ignored."""
-        await self._tell(MessageLog, username=username, message=message or "")
+        await self._tell(MessageLog, username=username, message="" if message is None else message)
 
     async def log_user_count(self, chat_users: int, connected_users: int) -> None:
         """Append to the history of user counts."""
@@ -140,7 +148,7 @@ class DatabaseClient:
         self, current_user_count: int, current_connected_count: int | None = None
     ) -> None:
         """Raise the high water marks that are exceeded."""
-        connected_count = current_connected_count or 0
+        connected_count = 0 if current_connected_count is None else current_connected_count
         await self._tell(
             StatsHighWater, chat_count=current_user_count, connected_count=connected_count
         )

@@ -43,9 +43,20 @@ def decode(operation: type[T], data: bytes) -> T:
 def pack(operation: type[Operation], fields: Mapping[str, object]) -> bytes:
     """Return the payload with these fields. Raises InvalidPayload as `decode` would."""
     try:
-        return msgspec.json.encode(msgspec.convert(fields, operation))
-    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+        made = msgspec.convert(fields, operation)
+        payload = msgspec.json.encode(made, enc_hook=_text)
+    except (msgspec.ValidationError, UnicodeEncodeError, TypeError) as error:
         raise InvalidPayload(shorten(str(error))) from None
+    if decode(operation, payload) != made:  # there are numbers that JSON does not know
+        raise InvalidPayload("not every value is one that JSON knows")
+    return payload
+
+
+def _text(value: object) -> str:
+    """Return what a class of somebody's own makes of text as just that."""
+    if not isinstance(value, str):
+        raise TypeError(f"a {type(value).__name__} is no text")
+    return str.__str__(value)
 
 
 def unpack(rows: type[R], data: bytes) -> R:

@@ -1,5 +1,6 @@
 """The connection to NATS: made with patience, watched, and closed within bounds."""
 
+import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -9,6 +10,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import anyio
+from anyio.lowlevel import current_token
 from nats.aio.client import Client, RawCredentials
 from nats.aio.subscription import Subscription
 from nats.errors import Error, SlowConsumerError
@@ -313,6 +315,17 @@ async def unsubscribed(subscription: Subscription) -> AsyncIterator[None]:
     finally:
         with anyio.move_on_after(GOODBYE, shield=True), suppress(*GONE):
             await subscription.unsubscribe()
+
+
+def is_asyncio() -> bool:
+    """Return whether this task runs on asyncio, as nats-py has to."""
+    return isinstance(current_token().native_token, asyncio.AbstractEventLoop)
+
+
+def check_asyncio() -> None:
+    """Raise InvalidSettings on another event loop than asyncio's."""
+    if not is_asyncio():
+        raise InvalidSettings("nats-py needs asyncio: on trio, rosey_dbsvc.host.serve has a client")
 
 
 async def is_served(host: str, port: int) -> bool:

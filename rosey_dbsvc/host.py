@@ -1,6 +1,5 @@
 """The service inside a bot, whichever of AnyIO's backends the bot runs on."""
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError
 from typing import Any, Final, Protocol, TypeVar
@@ -12,6 +11,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from anyio.lowlevel import EventLoopToken, current_token
 
 from rosey_dbsvc.client import DatabaseClient
+from rosey_dbsvc.connection import is_asyncio
 from rosey_dbsvc.embedded import servers
 from rosey_dbsvc.errors import ConnectionLost, sole_error
 from rosey_dbsvc.opening import load_factory
@@ -45,18 +45,10 @@ async def serve(
     told through the client is applied before the service stops. Raises what `DatabaseService.serve`
     raises.
     """
-    if _is_asyncio():
+    if is_asyncio():
         await _serve(settings, task_status)
     else:
         await _serve_apart(settings, task_status)
-
-
-def _is_asyncio() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 async def _serve(settings: Settings, task_status: Started) -> None:

@@ -1,24 +1,46 @@
 """How what a client tells and asks goes over NATS, and what goes wrong on the way."""
 
-from typing import Final, Protocol
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, Protocol, TypeVar
 from uuid import uuid4
 
 import anyio
 from anyio import CancelScope, lowlevel
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import Error, NoRespondersError
+from nats.errors import (
+    ConnectionClosedError,
+    ConnectionDrainingError,
+    Error,
+    MaxPayloadError,
+    NoRespondersError,
+)
 from nats.errors import TimeoutError as NoReplyError
+from nats.js.errors import APIError
 
 from rosey_dbsvc import codec
 from rosey_dbsvc.connection import GONE, describe
-from rosey_dbsvc.errors import ConnectionLost, NotServed, NotStored, Refused, TimedOut
+from rosey_dbsvc.errors import (
+    ConnectionLost,
+    InvalidPayload,
+    NotServed,
+    NotStored,
+    Refused,
+    TimedOut,
+)
 
 STORED_WITHIN: Final = 60.0
 """How long an event has to be stored, in seconds: for twice that the server knows its identity."""
 ACKNOWLEDGED_WITHIN: Final = 2.0
 """When it is published again, in seconds."""
 PAUSE: Final = 0.1
+OURS_TO_WAIT_FOR: Final = 500
+"""From this code on, an error of a stream's may pass."""
+
+CLOSED: Final = (ConnectionClosedError, ConnectionDrainingError)
+
+T = TypeVar("T")
 
 
 class Wire(Protocol):
@@ -37,48 +59,81 @@ class NatsWire:
     def __init__(self, nc: Client, timeout: float, *, durable: bool) -> None:
         self._nc = nc
         self._timeout = timeout
-        self._publish = self._store if durable else self._send
-        self._asking: set[CancelScope] = set()
+        self._publish = self._store if durable else nc.publish
+        self._is_acknowledged = False
+        self._under_way: set[CancelScope] = set()
+        self._left = False
 
     async def tell(self, subject: str, payload: bytes) -> None:
         """Publish; with `durable` until the stream has acknowledged it."""
         await lowlevel.checkpoint()  # nats-py's publish has none
-        await self._publish(subject, payload)
-
-    async def _send(self, subject: str, payload: bytes) -> None:
-        try:
-            await self._nc.publish(subject, payload)
-        except GONE as error:
-            raise ConnectionLost(f"{subject} could not be published: {_why(error)}") from error
-
-    async def _store(self, subject: str, payload: bytes) -> None:
-        js, headers = self._nc.jetstream(), {"Nats-Msg-Id": uuid4().hex}
-        last: Exception = NotStored()
-        with anyio.move_on_after(STORED_WITHIN):
-            while True:
-                try:
-                    await js.publish(subject, payload, ACKNOWLEDGED_WITHIN, headers=headers)
-                except GONE as error:
-                    last = error
-                    await anyio.sleep(PAUSE)
-                else:
-                    return
-        raise NotStored(f"no stream has acknowledged {subject}: {_why(last)}") from last
+        await self._until_left(subject, partial(self._publish, subject, payload))
 
     async def ask(self, subject: str, payload: bytes) -> bytes:
         """Return the body of the reply, unless its headers refuse."""
-        with CancelScope() as scope:
-            self._asking.add(scope)
-            try:
-                reply = await self._request(subject, payload)
-            finally:
-                self._asking.remove(scope)
-        if scope.cancelled_caught:
-            raise ConnectionLost(f"{subject} is not answered any more: the connection is closed")
+        reply = await self._until_left(subject, partial(self._request, subject, payload))
         headers = reply.headers or {}
         if codec.ERROR_CODE in headers:
             raise Refused(headers.get(codec.ERROR, ""), headers[codec.ERROR_CODE])
         return reply.data
+
+    def leave(self) -> None:
+        """Let those go who wait: nats-py would let them wait for what cannot come."""
+        self._left = True
+        for scope in self._under_way:
+            scope.cancel()
+
+    async def _until_left(self, subject: str, work: Callable[[], Awaitable[T]]) -> T:
+        with CancelScope() as scope:
+            self._under_way.add(scope)
+            try:
+                if not self._left:
+                    return await work()
+            except MaxPayloadError:
+                raise InvalidPayload(f"{subject}: it is more than the server takes") from None
+            except GONE as error:
+                raise ConnectionLost(f"{subject}: {_why(error)}") from error
+            finally:
+                self._under_way.remove(scope)
+        raise ConnectionLost(f"{subject}: the connection is left")
+
+    async def _store(self, subject: str, payload: bytes) -> None:
+        headers = {"Nats-Msg-Id": uuid4().hex}
+        last: Exception | None = None
+        with anyio.move_on_after(STORED_WITHIN):
+            while True:
+                last = await self._try_to_store(subject, payload, headers)
+                if last is None:
+                    return
+                await anyio.sleep(PAUSE)
+        why = "nobody answers" if last is None else _why(last)
+        raise NotStored(f"no stream has acknowledged {subject}: {why}") from last
+
+    async def _try_to_store(
+        self, subject: str, payload: bytes, headers: dict[str, str]
+    ) -> Exception | None:
+        """Publish once; return what may pass, and raise what does not."""
+        js = self._nc.jetstream()
+        try:
+            await js.publish(subject, payload, ACKNOWLEDGED_WITHIN, headers=headers)
+        except (MaxPayloadError, *CLOSED):
+            raise
+        except (ValueError, TypeError, LookupError) as error:
+            raise NotStored(f"what answers for {subject} is no stream") from error
+        except GONE as error:
+            self._raise_for_good(subject, error)
+            return error
+        self._is_acknowledged = True
+        return None
+
+    def _raise_for_good(self, subject: str, error: Exception) -> None:
+        if isinstance(error, APIError) and (error.code or 0) < OURS_TO_WAIT_FOR:
+            raise NotStored(f"the stream does not take {subject}: {_why(error)}") from error
+        # A service in core mode would apply each of them.
+        if isinstance(error, NoReplyError) and not self._is_acknowledged:
+            raise NotStored(
+                f"nobody acknowledges {subject}: is the service run with --durable?"
+            ) from error
 
     async def _request(self, subject: str, payload: bytes) -> Msg:
         try:
@@ -87,13 +142,6 @@ class NatsWire:
             raise NotServed(f"no service listens at {subject}") from None
         except NoReplyError:
             raise TimedOut(f"no answer to {subject} within {self._timeout:g} s") from None
-        except GONE as error:
-            raise ConnectionLost(f"{subject} could not be asked: {_why(error)}") from error
-
-    def leave(self) -> None:
-        """Let those go who wait for an answer: nats-py would let them wait."""
-        for scope in self._asking:
-            scope.cancel()
 
 
 def _why(error: Exception) -> str:

@@ -3,6 +3,7 @@
 import gc
 import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from msgspec.structs import replace
 from support.databases import rows
 from support.servers import NatsServer, free_port, nats_server
 
-from rosey_dbsvc import DatabaseClient
-from rosey_dbsvc.errors import ConnectionLost, DatabaseInUse, NotADatabase, TimedOut
+from rosey_dbsvc import DatabaseClient, Durable
+from rosey_dbsvc.errors import ConnectionLost, DatabaseInUse, NotADatabase
 from rosey_dbsvc.host import serve
 from rosey_dbsvc.settings import Settings
 
@@ -92,25 +93,35 @@ async def test_a_call_after_the_stop_is_an_error_of_ours(settings: Settings) -> 
             await call()
 
 
-async def test_a_call_under_way_at_the_stop_ends_with_an_error_of_ours(settings: Settings) -> None:
+@pytest.mark.parametrize("durable", [False, True])
+async def test_calls_under_way_at_the_stop_end_with_an_error_of_ours_at_once(
+    path: Path, tmp_path: Path, durable: bool
+) -> None:
     ended: list[type[BaseException]] = []
 
-    async def ask(db: DatabaseClient, *, task_status: Any) -> None:
+    async def call(what: Callable[[], Awaitable[object]], *, task_status: Any) -> None:
         task_status.started()
-        while not ended:
-            try:
-                await db.recent_chat()
-            except (ConnectionLost, TimedOut) as error:
-                ended.append(type(error))
+        try:
+            while True:
+                await what()
+        except Exception as error:  # noqa: BLE001  which is what is looked at
+            ended.append(type(error))
 
-    async with anyio.create_task_group() as bot:
-        with CancelScope() as scope:
-            async with anyio.create_task_group() as tg:
-                db = await tg.start(serve, settings)
-                await bot.start(ask, db)
-                await db.recent_chat()
-                scope.cancel()
-    assert ended == [ConnectionLost]
+    with nats_server("-js", "-sd", str(tmp_path / "js")) as server:
+        settings = Settings(
+            nats_urls=(server.url,), db_path=str(path), durable=Durable() if durable else None
+        )
+        with anyio.fail_after(8):
+            async with anyio.create_task_group() as bot:
+                with CancelScope() as scope:
+                    async with anyio.create_task_group() as tg:
+                        db = await tg.start(serve, settings)
+                        for _ in range(15):
+                            await bot.start(call, db.recent_chat)
+                            await bot.start(call, partial(db.user_joined, "alice"))
+                        await db.recent_chat()
+                        scope.cancel()
+    assert ended == [ConnectionLost] * 30
 
 
 async def test_a_call_that_the_bot_cancels_is_over(settings: Settings) -> None:
@@ -134,8 +145,6 @@ async def test_a_host_that_gives_up_before_it_serves_leaves_nothing(
 
 
 async def test_in_durable_mode_what_was_told_is_stored(tmp_path: Path, path: Path) -> None:
-    from rosey_dbsvc import Durable
-
     with nats_server("-js", "-sd", str(tmp_path / "js")) as server:
         settings = Settings(nats_urls=(server.url,), db_path=str(path), durable=Durable())
         for turn in range(2):
