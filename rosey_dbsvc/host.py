@@ -8,7 +8,7 @@ import anyio
 from anyio import TASK_STATUS_IGNORED, CancelScope, from_thread, to_thread
 from anyio.abc import TaskStatus
 from anyio.from_thread import BlockingPortal, start_blocking_portal
-from anyio.lowlevel import EventLoopToken, current_token
+from anyio.lowlevel import current_token
 
 from rosey_dbsvc.client import DatabaseClient
 from rosey_dbsvc.connection import is_asyncio
@@ -97,29 +97,38 @@ class Shielding:
 
 async def _serve_apart(settings: Settings, task_status: TaskStatus[DatabaseClient]) -> None:
     async with in_threads(start_blocking_portal(ASYNCIO, name="rosey-dbsvc")) as portal:
-        bridge = Bridge(task_status, portal, settings.prefix, current_token())
-        await portal.call_async(_serve, settings, bridge)
+        bridge = Bridge(task_status, portal)
+        try:
+            await portal.call_async(_serve, settings, bridge)
+        finally:
+            with CancelScope(shield=True):
+                await bridge.leave()
 
 
 class Bridge:
-    """Hands the client over to the host's event loop."""
+    """Hands the client over to the host's event loop, and leaves when no call is under way."""
 
-    def __init__(
-        self,
-        task_status: TaskStatus[DatabaseClient],
-        portal: BlockingPortal,
-        prefix: str,
-        host: EventLoopToken,
-    ) -> None:
+    def __init__(self, task_status: TaskStatus[DatabaseClient], portal: BlockingPortal) -> None:
         self._task_status = task_status
         self._portal = portal
-        self._prefix = prefix
-        self._host = host
+        self._host = current_token()
+        self._wire: PortalWire | None = None
 
     def started(self, db: DatabaseClient, /) -> None:
         """Take the client, in the thread of the service."""
-        there = db.over(lambda wire: PortalWire(wire, self._portal))
-        from_thread.run_sync(self._task_status.started, there, token=self._host)
+        from_thread.run_sync(self._start, db, token=self._host)
+
+    def _start(self, db: DatabaseClient) -> None:
+        self._task_status.started(db.over(self._take))
+
+    def _take(self, wire: Wire) -> Wire:
+        self._wire = PortalWire(wire, self._portal)
+        return self._wire
+
+    async def leave(self) -> None:
+        """Take no further calls, and wait for those that there are: they end with the service."""
+        if self._wire is not None:
+            await self._wire.leave()
 
 
 class PortalWire:
@@ -128,6 +137,9 @@ class PortalWire:
     def __init__(self, wire: Wire, portal: BlockingPortal) -> None:
         self._wire = wire
         self._portal = portal
+        self._under_way = 0
+        self._left = False
+        self._ended = anyio.Event()
 
     async def tell(self, subject: str, payload: bytes) -> None:
         """Publish an event there."""
@@ -137,11 +149,24 @@ class PortalWire:
         """Return the answer that is given there."""
         return await self._call(self._wire.ask, subject, payload)
 
+    async def leave(self) -> None:
+        """Return when no call is under way. One that came to a loop that ends would never end."""
+        self._left = True
+        while self._under_way:
+            self._ended = anyio.Event()
+            await self._ended.wait()
+
     async def _call(
         self, func: Callable[[str, bytes], Coroutine[Any, Any, T]], subject: str, payload: bytes
     ) -> T:
+        if self._left:
+            raise ConnectionLost(f"{subject}: {STOPPED}")
+        self._under_way += 1
         try:
             result: T = await self._portal.call_async(func, subject, payload)
-        except (CancelledError, RuntimeError):
+        except CancelledError:  # of the service, as it ends
             raise ConnectionLost(f"{subject}: {STOPPED}") from None
+        finally:
+            self._under_way -= 1
+            self._ended.set()
         return result

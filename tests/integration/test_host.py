@@ -16,7 +16,7 @@ from support.databases import rows
 from support.servers import NatsServer, free_port, nats_server
 
 from rosey_dbsvc import DatabaseClient, Durable
-from rosey_dbsvc.errors import ConnectionLost, DatabaseInUse, NotADatabase
+from rosey_dbsvc.errors import ConnectionLost, DatabaseInUse, NotADatabase, UnknownReply
 from rosey_dbsvc.host import serve
 from rosey_dbsvc.settings import Settings
 
@@ -76,6 +76,8 @@ async def test_a_crash_reaches_the_group_as_itself(settings: Settings, path: Pat
         async with anyio.create_task_group() as tg:
             db = await tg.start(serve, adopted)
             await db.user_joined("alice")
+            with pytest.raises(UnknownReply):  # as its rows are others; it comes after the commit
+                await db.recent_chat()
             await to_thread.run_sync(path.write_bytes, b"not a database" * 4000)
             while True:
                 await db.user_joined("bob")
