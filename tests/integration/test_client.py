@@ -257,6 +257,16 @@ async def test_who_waits_for_an_answer_when_the_client_is_left_is_told(
             await asked.wait()
 
 
+async def test_who_still_holds_a_wire_that_is_left_says_nothing_more_over_it(
+    server: NatsServer, prefix: str
+) -> None:
+    async with DatabaseClient(server.url, prefix=prefix) as db:
+        held = db.over(lambda wire: wire)
+    for call in (held.recent_chat, lambda: held.user_joined("alice")):
+        with pytest.raises(ConnectionLost, match="the connection is left"):
+            await call()
+
+
 async def test_a_connection_that_is_given_is_left_open(nc: Client, prefix: str) -> None:
     async with DatabaseClient(nc, prefix=prefix):
         pass
