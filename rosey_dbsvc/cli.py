@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rosey_dbsvc.errors import DbsvcError, NotServed
+from rosey_dbsvc.errors import DbsvcError, InvalidSettings, NotServed
 from rosey_dbsvc.options import (
     Database,
     DbPath,
@@ -268,6 +268,64 @@ def stats(
         typer.echo(json.dumps(found, indent=2))
     else:
         statistics.print_once(found)
+
+
+@app.command()
+@with_flags(server=server_flags)
+def demo(
+    server: Server,
+    prefix: Prefix = DEFAULT_PREFIX,
+    running: Annotated[
+        bool | None,
+        typer.Option(
+            "--running/--own",
+            help="Beside the service that runs: what is made up stays in its database. Or beside"
+            " one of the demo's own, which leaves nothing; so without either, too.",
+            show_default=False,
+        ),
+    ] = None,
+    db_path: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="With --running: its file, if that is here, to read and to queue messages in;"
+            " a bot that runs may say them, too.",
+            show_default=False,
+        ),
+    ] = "",
+    rate: Annotated[
+        float, typer.Option(min=1, max=60_000, metavar="LINES", help="Lines of chat a minute.")
+    ] = 120,
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=0, help="How long; without it until Ctrl-C.", show_default=False),
+    ] = None,
+) -> None:
+    """Show the service at work: a channel that is made up, and what its database has of it.
+
+    Who is here, what they say, how many there were, and a queue of messages that the bot says. Exit
+    codes: 0 shown, 1 failed, 2 could not start.
+    """
+    from rosey_dbsvc import logs
+    from rosey_dbsvc.demo import Demo, show
+
+    if server.urls and running is None:
+        raise InvalidSettings(
+            "a NATS server is named: add --running to use the service there, whose database keeps"
+            " what is made up, or --own to leave it alone"
+        )
+    if db_path and not running:
+        raise InvalidSettings("--db-path is the file of a service that runs: add --running")
+    logs.configure("warning", "text")
+    wanted = Demo(
+        rate=rate,
+        seconds=float("inf") if seconds is None else seconds,
+        urls=server.door[0] if running else (),
+        credentials=server.credentials,
+        prefix=prefix,
+        db_path=db_path,
+    )
+    typer.echo(show(wanted))
 
 
 @app.command()

@@ -1,8 +1,6 @@
 """`rosey-dbsvc ping` and `rosey-dbsvc stats`."""
 
 import json
-import os
-import pty
 import re
 import shutil
 import signal
@@ -14,8 +12,9 @@ import anyio
 import nats
 import pytest
 from support.bots import Bot
-from support.processes import COMMAND, ENVIRONMENT, SERVING, run, running
+from support.processes import SERVING, run, running
 from support.servers import NatsServer, nats_server
+from support.terminal import on_a_terminal
 
 NODE = shutil.which("node")
 
@@ -99,26 +98,11 @@ def test_the_numbers_as_json_are_those_of_the_protocol(served: str) -> None:
 
 
 def test_the_numbers_are_watched_until_ctrl_c(served: str) -> None:
-    terminal, inside = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, "stats", "--nats-url", served, "--watch"],
-        stdout=inside,
-        stderr=inside,
-        env=ENVIRONMENT | {"TERM": "xterm"},
-    )
-    os.close(inside)
-    seen = b""
-    while seen.count(b"user_joined") < 2:
-        seen += os.read(terminal, 4096)
-    process.send_signal(signal.SIGINT)
-    try:
-        while rest := os.read(terminal, 4096):
-            seen += rest
-    except OSError:  # closed at the other end
-        pass
-    assert process.wait(timeout=10) == 0
-    assert b"Traceback" not in seen
-    os.close(terminal)
+    with on_a_terminal("stats", "--nats-url", served, "--watch") as terminal:
+        for _ in range(2):
+            terminal.wait_for("user_joined")
+        assert terminal.stop(signal.SIGINT) == 0
+    assert "Traceback" not in terminal.said
 
 
 def test_nats_s_own_client_in_another_language_finds_it(

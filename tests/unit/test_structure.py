@@ -8,7 +8,7 @@ import rosey_dbsvc
 PACKAGE = Path(rosey_dbsvc.__file__).parent
 
 ROOMS = """
-__main__ cli options running host replaying backup maintaining signals progress statements
+__main__ cli options running demo host replaying backup maintaining signals progress statements
 systemd embedded metrics statistics
 finding client wire service serving discovery source follower pulling stream
 consumer answers freshness events intake unless threads upkeep writer opening lock storage
