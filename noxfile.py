@@ -2,7 +2,7 @@
 
 import nox
 
-nox.options.sessions = ["tests", "tests-cluster", "tests-documents", "lint", "types"]
+nox.options.sessions = ["tests", "tests-cluster", "docs", "lint", "types"]
 nox.options.error_on_missing_interpreters = True
 
 PROJECT = nox.project.load_toml("pyproject.toml")
@@ -25,9 +25,11 @@ def tests_cluster(session: nox.Session) -> None:
     session.run("pytest", "-m", "kills or cluster", *session.posargs)
 
 
-@nox.session(name="tests-documents")
-def tests_documents(session: nox.Session) -> None:
-    session.install("-e", ".[embedded,metrics]", *group("tests"))
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Make the site, and run what the documents say."""
+    session.install("-e", ".[embedded,metrics]", *group("docs"), *group("tests"))
+    session.run("sphinx-build", "-n", "-W", "--keep-going", "-q", "docs", "build/docs")
     session.run("pytest", "-m", "documents", *session.posargs)
 
 

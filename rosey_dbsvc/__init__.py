@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from rosey_dbsvc.client import DatabaseClient
+    from rosey_dbsvc.contract import ChatLine, OutboundMessage
     from rosey_dbsvc.counts import Counts
     from rosey_dbsvc.credentials import Credentials
     from rosey_dbsvc.database import BotDatabase
@@ -15,24 +16,28 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BotDatabase",
+    "ChatLine",
     "Counts",
     "Credentials",
     "DatabaseClient",
     "DatabaseService",
     "DbsvcError",
     "Durable",
+    "OutboundMessage",
     "Settings",
     "adopt",
 ]
 
 HOMES: Final = {
     "BotDatabase": "database",
+    "ChatLine": "contract",
     "Counts": "counts",
     "Credentials": "credentials",
     "DatabaseClient": "client",
     "DatabaseService": "service",
     "DbsvcError": "errors",
     "Durable": "settings",
+    "OutboundMessage": "contract",
     "Settings": "settings",
     "adopt": "storage",
 }

@@ -5,17 +5,19 @@ from contextlib import AsyncExitStack
 from copy import copy
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
+from typing import Any, Final, Self, TypeVar, Unpack
 
 from nats.aio.client import Client
 
 from rosey_dbsvc import codec
 from rosey_dbsvc.connection import NOBODY, check_asyncio, connected
 from rosey_dbsvc.contract import (
+    ChatLine,
     Event,
     MessageLog,
     MessagesOutboundGet,
     MessagesOutboundMarkSent,
+    OutboundMessage,
     Query,
     StatsHighWater,
     StatsRecentChatGet,
@@ -37,26 +39,10 @@ TIMEOUT: Final = 10.0
 T = TypeVar("T")
 
 
-class ChatLine(TypedDict):
-    """Something that was said. The time is in Unix seconds."""
-
-    timestamp: int
-    username: str
-    message: str
-
-
-class OutboundMessage(TypedDict):
-    """Something that the bot is to say. The time is in Unix seconds."""
-
-    id: int
-    timestamp: int
-    message: str
-    retry_count: int
-    last_error: str | None
-
-
 class DatabaseClient:
     """The nine operations as methods, with the names that Rosey v0.5.0's BotDatabase has for them.
+
+    For example::
 
         async with DatabaseClient("nats://localhost:4222") as db:
             await db.user_joined("alice")

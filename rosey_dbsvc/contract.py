@@ -22,6 +22,7 @@ Id = Annotated[int, Meta(ge=1, le=LARGEST)]
 Limit = Annotated[int, Meta(ge=1, le=1000)]
 Retries = Annotated[int, Meta(ge=0, le=1000)]
 Text = Annotated[str, Meta(max_length=MESSAGE_BYTES)]
+Line = Annotated[str, Meta(description=f"at most {MESSAGE_BYTES:,} bytes")]
 Number = Annotated[int, Meta(ge=-LARGEST, le=LARGEST)] | float | None
 Flag = bool | Count | None
 
@@ -69,6 +70,8 @@ class Query(Operation, frozen=True, gc=False):
 
     lazy: ClassVar[str] = ""
     """A method that reads row by row as they are taken, for a database that has it."""
+    row: ClassVar[type]
+    """What the reply has an array of; a database with other names may have other rows."""
 
     def answer(self, method: Method) -> Any:  # noqa: ANN401  a database returns what it likes
         """Return the rows that the database's method gives for the payload."""
@@ -107,7 +110,7 @@ class MessageLog(Event, frozen=True, gc=False):
     bulk = "user_chat_messages"
 
     username: Username
-    message: str
+    message: Line
 
     def __post_init__(self) -> None:
         if len(self.message.encode()) > MESSAGE_BYTES:
@@ -198,12 +201,23 @@ class MessagesOutboundMarkSent(Event, frozen=True, gc=False):
         method(self.message_id)
 
 
+class OutboundMessage(TypedDict):
+    """Something that the bot is to say. The time is in Unix seconds."""
+
+    id: int
+    timestamp: int
+    message: str
+    retry_count: int
+    last_error: str | None
+
+
 class MessagesOutboundGet(Query, frozen=True, gc=False):
     """Ask for the unsent outbound messages that are due, oldest first."""
 
     name = "messages.outbound.get"
     methods = ("get_unsent_outbound_messages",)
     lazy = "unsent_outbound_messages"
+    row = OutboundMessage
 
     username: Annotated[str, Meta(max_length=255)] | UnsetType = UNSET
     limit: Limit = 10
@@ -234,12 +248,21 @@ class MessagesOutboundGet(Query, frozen=True, gc=False):
         return method(**asked, limit=self.limit, max_retries=self.max_retries)
 
 
+class ChatLine(TypedDict):
+    """Something that was said. The time is in Unix seconds."""
+
+    timestamp: int
+    username: str
+    message: str
+
+
 class StatsRecentChatGet(Query, frozen=True, gc=False):
     """Ask for the last lines of chat, oldest first."""
 
     name = "stats.recent_chat.get"
     methods = ("get_recent_chat",)
     lazy = "recent_chat"
+    row = ChatLine
 
     limit: Limit = 50
 

@@ -38,6 +38,8 @@ async def serve(
 ) -> None:
     """Serve in the host's task group until that is cancelled, and then stop as ever.
 
+    For example::
+
         async with anyio.create_task_group() as tg:
             db = await tg.start(serve, Settings(db_path="bot_data.db"))
 

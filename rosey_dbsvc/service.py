@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 class DatabaseService:
     """Applies the events of a chat bot, published on NATS, to a database, and answers its queries.
 
-    Either one of the host's tasks, which ends when the service has stopped,
+    Either one of the host's tasks, which ends when the service has stopped::
 
         async with anyio.create_task_group() as tg:
             await tg.start(service.serve)

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from rosey_dbsvc.contract import OPERATIONS, Event, Operation
+from rosey_dbsvc.contract import OPERATIONS, Event, Operation, Query
 
 HEADINGS: Final = ("operation", "kind", "payload", "what it does")
 
@@ -51,13 +51,16 @@ def operations_json() -> str:
 
 
 def _described(operation: type[Operation]) -> dict[str, Any]:
-    return {
+    described = {
         "name": operation.name,
         "kind": kind(operation),
         "description": purpose(operation),
         "methods": operation.methods,
         "payload": msgspec.json.schema(operation),
     }
+    if issubclass(operation, Query):
+        described["reply"] = msgspec.json.schema(list[operation.row])  # type: ignore[name-defined]
+    return described
 
 
 def print_operations() -> None:

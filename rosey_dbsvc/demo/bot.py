@@ -7,7 +7,8 @@ from typing import Final
 
 import anyio
 
-from rosey_dbsvc.client import ChatLine, DatabaseClient, OutboundMessage
+from rosey_dbsvc.client import DatabaseClient
+from rosey_dbsvc.contract import ChatLine, OutboundMessage
 from rosey_dbsvc.demo.channel import Channel
 from rosey_dbsvc.demo.file import File
 from rosey_dbsvc.errors import NotServed, Refused, TimedOut, UnknownReply

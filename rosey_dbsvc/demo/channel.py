@@ -8,7 +8,8 @@ from typing import Final
 
 import anyio
 
-from rosey_dbsvc.client import DatabaseClient, OutboundMessage
+from rosey_dbsvc.client import DatabaseClient
+from rosey_dbsvc.contract import OutboundMessage
 
 BOT: Final = "demo-bot"
 PEOPLE: Final = """

@@ -8,8 +8,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from rosey_dbsvc.client import ChatLine, OutboundMessage
 from rosey_dbsvc.codec import shorten
+from rosey_dbsvc.contract import ChatLine, OutboundMessage
 from rosey_dbsvc.demo.plot import plot
 
 HEIGHT: Final = 8

@@ -11,7 +11,7 @@ from support.processes import run
 
 import rosey_dbsvc
 from rosey_dbsvc import tables
-from rosey_dbsvc.contract import OPERATIONS
+from rosey_dbsvc.contract import OPERATIONS, QUERIES
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -42,6 +42,10 @@ def test_operations_as_json_have_their_schemas() -> None:
     by_name = {each["name"]: each["payload"]["$defs"] for each in described}
     username = by_name["user.joined"]["UserJoined"]["properties"]["username"]
     assert username == {"type": "string", "minLength": 1, "maxLength": 255}
+    replies = {each["name"]: each["reply"] for each in described if "reply" in each}
+    assert {*replies} == {each.name for each in QUERIES}
+    line = replies["stats.recent_chat.get"]["$defs"]["ChatLine"]
+    assert line["required"] == ["message", "timestamp", "username"]
 
 
 def test_help_needs_no_nats() -> None:

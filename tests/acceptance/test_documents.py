@@ -6,20 +6,26 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from msgspec.structs import fields
 from support.databases import select
 from support.processes import ENVIRONMENT
 from support.servers import NatsServer, free_port, nats_server
 
-from rosey_dbsvc import BotDatabase
+import rosey_dbsvc
+from rosey_dbsvc import BotDatabase, errors
+from rosey_dbsvc.contract import OPERATIONS, StatusData
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ("README.md", *sorted(f"docs/{each.name}" for each in (ROOT / "docs").glob("*.md")))
+DOCUMENTS = (
+    "README.md",
+    *sorted(str(each.relative_to(ROOT)) for each in (ROOT / "docs").rglob("*.md")),
+)
 COPIED = ("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "rosey_dbsvc", "deploy", "docs")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SERVING = "serving"
@@ -29,6 +35,9 @@ NOT_RUN = {
     "nats": "it is not on the package index",
     "docker": "it needs an engine",
 }
+
+
+Follow = Callable[[str], list[str]]
 
 
 class Block(NamedTuple):
@@ -83,6 +92,7 @@ class Machine:
         for folder in ("/opt/", "/etc/", "/var/lib/", "/root/"):
             text = re.sub(rf"(?<![\w/.]){folder}", f"{self.root}{folder}", text)
         text = text.replace("nats-server -js", f"nats-server -p {self.port} -js")
+        text = text.replace("Settings(", f"Settings(local_port={self.port}, ")
         return text.replace("4222", str(self.port)).replace("9464", str(self.metrics_port))
 
     @property
@@ -94,7 +104,9 @@ class Machine:
         """Run the lines of a block; a service that the last of them starts goes on."""
         *lines, last = self._here(text).strip().splitlines()
         if " run" not in last:
-            self._run("\n".join([*lines, last]), NATS_URL=f"nats://127.0.0.1:{self.port}")
+            # A demo has a server of its own, and asks about one in the environment.
+            there = {} if " demo" in last else {"NATS_URL": f"nats://127.0.0.1:{self.port}"}
+            self._run("\n".join([*lines, last]), **there)
             return
         self.stop()
         *before, last = last.split(" && ")
@@ -165,6 +177,24 @@ def server_of_the_machine(machine: Machine) -> Iterator[NatsServer]:
         yield server
 
 
+@pytest.fixture
+def follow(machine: Machine) -> Iterator[Callable[[str], list[str]]]:
+    """Do what a document says; return what each of its programs prints."""
+
+    def follow(document: str) -> list[str]:
+        printed = []
+        for block in blocks(document):
+            if block.language == "python":
+                printed.append(machine.python(block.text))
+            elif block.is_run:
+                machine.run(block.text)
+        return printed
+
+    machine.forget()
+    yield follow
+    machine.stop()
+
+
 def test_what_is_not_run_is_known() -> None:
     found = [block for name in DOCUMENTS for block in blocks(name)]
     assert {block.language for block in found} <= {"sh", "text", "python", "console", "yaml"}
@@ -173,43 +203,86 @@ def test_what_is_not_run_is_known() -> None:
             assert block.commands <= set(NOT_RUN), block
 
 
+def test_every_block_is_seen() -> None:
+    for name in DOCUMENTS:
+        fences = re.findall(r"^ *```(\w+)", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+        assert fences == [block.language for block in blocks(name)], name
+
+
 @pytest.mark.documents
-@pytest.mark.timeout(600)
-def test_the_readme(machine: Machine) -> None:
-    answers = []
-    for block in blocks("README.md"):
-        if block.is_run:
-            machine.run(block.text)
-        elif block.language == "python" and "asyncio.run" in block.text:
-            answers.append(machine.python(block.text))
-    machine.stop()
-    assert len(answers) == 2
-    assert '"username":"alice","message":"hello"' in answers[0]
-    assert "alice hello again\n" in answers[1]
+def test_the_site_has_all_of_the_contract_and_of_what_is_public(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "sphinx", "-q", "-n", "-W", "--keep-going"]
+    done = subprocess.run(
+        [*build, ROOT / "docs", tmp_path / "site"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    contract = (tmp_path / "site/contract.html").read_text(encoding="utf-8")
+    for operation in OPERATIONS:
+        assert f">{operation.name}</span>" in contract
+        assert all(f">{field.name}</span>" in contract for field in fields(operation))
+    assert all(f">{field}</span>" in contract for field in StatusData.__annotations__)
+    reference = (tmp_path / "site/reference.html").read_text(encoding="utf-8")
+    for name in {*rosey_dbsvc.__all__, "host.serve", *error_names()} - {"DbsvcError"}:
+        assert f'id="rosey_dbsvc.{name}"' in reference, name
+
+
+def error_names() -> list[str]:
+    return [
+        f"errors.{name}"
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, errors.DbsvcError)
+    ]
 
 
 @pytest.mark.documents
 @pytest.mark.timeout(600)
-def test_durability(machine: Machine) -> None:
-    machine.forget()
-    for block in blocks("docs/durability.md"):
-        if block.is_run:
-            machine.run(block.text)
-    machine.stop()
+def test_the_readme(follow: Follow) -> None:
+    pasted, client = follow("README.md")
+    assert '"username":"alice","message":"hello"' in pasted
+    assert "alice hello again\n" in client
+
+
+@pytest.mark.documents
+@pytest.mark.timeout(600)
+def test_embedding(follow: Follow) -> None:
+    outside, left, wrong, inside, on_trio, alone, own = follow("docs/embedding.md")
+    assert outside == "alice hello again\n"
+    assert left == ""
+    assert re.fullmatch("not sent: .*username.*\ngo on without: no service .*\n", wrong)
+    assert "'username': 'alice', 'message': 'from inside'" in inside
+    assert on_trio == "['from inside', 'from trio']\n"
+    assert alone == "1 applied\n"
+    assert own == "welcome, carol\n"
+
+
+@pytest.mark.documents
+@pytest.mark.timeout(600)
+def test_durability(machine: Machine, follow: Follow) -> None:
+    stored, acknowledged = follow("docs/durability.md")
+    assert stored == ""
+    assert acknowledged.startswith("PubAck(stream='ROSEY_DB', seq=2, ")
     assert (machine.clone / "new.db").exists()
 
 
 @pytest.mark.documents
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("server_of_the_machine")
-def test_operating(machine: Machine) -> None:
+def test_the_decision_for_one_subscription(follow: Follow) -> None:
+    (printed,) = follow("docs/decisions/one-subscription.md")
+    several, one = printed.splitlines()
+    assert one == "0 with one subscription"
+    assert re.fullmatch("[1-9][0-9]* of 300", several)
+
+
+@pytest.mark.documents
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("server_of_the_machine")
+def test_operating(machine: Machine, follow: Follow) -> None:
     machine.forget()
     old = BotDatabase(machine.clone / "bot_data.db")
     old.user_joined("somebody of before")
     old.close()
-    for block in blocks("docs/operating.md"):
-        if block.is_run:
-            machine.run(block.text)
+    assert follow("docs/operating.md") == []
     kept = machine.root / "var/lib/rosey-dbsvc"
     users = select(kept / "bot_data.db", "SELECT username FROM user_stats")
     assert users == [("somebody of before",)]
@@ -218,3 +291,10 @@ def test_operating(machine: Machine) -> None:
     log = (machine.root / "run/rosey-dbsvc.service.log").read_text()
     assert log.count(SERVING) == 5
     assert not re.search("ERROR|CRITICAL", log)
+
+
+def test_what_is_run_is_in_a_test_that_runs_it() -> None:
+    followed = set(re.findall(r'follow\("([^"]+)"\)', Path(__file__).read_text(encoding="utf-8")))
+    for name in DOCUMENTS:
+        if any(block.is_run or block.language == "python" for block in blocks(name)):
+            assert name in followed

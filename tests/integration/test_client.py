@@ -16,8 +16,7 @@ from support.databases import rows
 from support.flood import quiet
 from support.servers import NatsServer, nats_server
 
-from rosey_dbsvc import BotDatabase, DatabaseClient, DatabaseService, Durable, wire
-from rosey_dbsvc.client import ChatLine
+from rosey_dbsvc import BotDatabase, ChatLine, DatabaseClient, DatabaseService, Durable, wire
 from rosey_dbsvc.errors import (
     ConnectionLost,
     InvalidPayload,

@@ -1,0 +1,109 @@
+"""The directive `operations`: the contract, as it stands in the code."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from rosey_dbsvc import tables
+from rosey_dbsvc.contract import LARGEST, OPERATIONS, Operation, Query
+from rosey_dbsvc.settings import DEFAULT_PREFIX
+
+GOLDEN: Final = Path(__file__).parents[1] / "tests" / "golden"
+
+NAMES: Final = {"null": "`null`", "boolean": "`true` or `false`"}
+LARGE: Final = {LARGEST: "2⁶³ - 1", -LARGEST: "-2⁶³ + 1"}
+
+Schema = dict[str, Any]
+
+
+class Operations(SphinxDirective):
+    """A section for each operation."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the sections."""
+        text = "\n".join(line for each in OPERATIONS for line in section(each))
+        return self.parse_text_to_nodes(text, allow_section_headings=True)
+
+
+def section(operation: type[Operation]) -> Iterator[str]:
+    """Yield the lines of Markdown that tell of an operation."""
+    yield from (f"## `{operation.name}`", "")
+    yield f"*{tables.kind(operation)}* on `{DEFAULT_PREFIX}.{operation.name}`"
+    yield from ("", tables.purpose(operation), "")
+    yield from _payload(operation)
+    yield from ("For example:", "", "```json", _example(operation), "```", "")
+    if issubclass(operation, Query):
+        yield from _reply(operation)
+    methods = " or ".join(f"`{method}`" for method in operation.methods)
+    missing = "; a database may do without" if operation.optional else ""
+    yield from (f"The method of the database is {methods}{missing}.", "")
+
+
+def _payload(operation: type[Operation]) -> Iterator[str]:
+    """Yield a table of the fields, and one for each object in them."""
+    schemas = msgspec.json.schema(operation)["$defs"]
+    payload = schemas.pop(operation.__name__)
+    yield from ("| field | what it is | without it |", "| --- | --- | --- |")
+    for name, field in payload["properties"].items():
+        default = f"`{json.dumps(field['default'])}`" if "default" in field else ""
+        required = "it is refused" if name in payload["required"] else default
+        yield f"| `{name}` | {kind_of(field)} | {required} |"
+    yield ""
+    for title, schema in schemas.items():
+        yield from (f"`{title}`, any of:", "", *_fields(schema))
+
+
+def _reply(query: type[Query]) -> Iterator[str]:
+    schemas = msgspec.json.schema(query.row)["$defs"]
+    yield from ("The reply is an array of objects with:", "")
+    yield from _fields(schemas[query.row.__name__])
+
+
+def _fields(schema: Schema) -> Iterator[str]:
+    yield from ("| field | what it is |", "| --- | --- |")
+    for name, field in schema["properties"].items():
+        yield f"| `{name}` | {kind_of(field)} |"
+    yield ""
+
+
+def kind_of(schema: Schema) -> str:
+    """Return in words what a value has to be."""
+    if "anyOf" in schema:
+        return ", or ".join(kind_of(each) for each in schema["anyOf"])
+    if "$ref" in schema:
+        return f"an object, `{schema['$ref'].rpartition('/')[2]}`"
+    kind: str = schema["type"]
+    bounds: list[str] = [schema["description"]] if "description" in schema else []
+    if kind == "string":
+        bounds += _range(schema.get("minLength"), schema.get("maxLength"), " characters")
+    else:
+        bounds += _range(schema.get("minimum"), schema.get("maximum"), "")
+    return ", ".join([NAMES.get(kind, kind), *bounds])
+
+
+def _range(least: int | None, most: int | None, unit: str) -> list[str]:
+    if most is None:
+        return []
+    return [f"{_number(least or 0)} to {_number(most)}{unit}"]
+
+
+def _number(value: int) -> str:
+    return LARGE.get(value, f"{value:,}")
+
+
+def _example(operation: type[Operation]) -> str:
+    """Return the first payload that the tests have for it."""
+    golden = json.loads((GOLDEN / f"{operation.name}.json").read_text(encoding="utf-8"))
+    return json.dumps(golden["accepted"][0]["payload"])
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the directive."""
+    app.add_directive("operations", Operations)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
