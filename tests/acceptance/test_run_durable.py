@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -284,8 +283,9 @@ def test_a_path_that_cannot_be_makes_no_folder(tmp_path: Path) -> None:
 def test_the_document_s_way_to_an_acknowledgement_works_as_it_stands(
     stream_server: NatsServer, path: Path
 ) -> None:
-    (snippet,) = re.findall(r"  ```python\n(.*?)  ```", DURABILITY, re.DOTALL)
-    program = textwrap.dedent(snippet).replace("nats://127.0.0.1:4222", stream_server.url)
+    programs = re.findall(r"^```python\n(.*?)^```", DURABILITY, re.DOTALL | re.MULTILINE)
+    (program,) = (each for each in programs if "Nats-Msg-Id" in each)
+    program = program.replace("nats://127.0.0.1:4222", stream_server.url)
     let_serve(stream_server, path)
     said = [
         subprocess.run(

@@ -1,5 +1,6 @@
 """The service inside a bot, on both of AnyIO's backends."""
 
+import asyncio
 import gc
 import threading
 from collections.abc import Awaitable, Callable
@@ -10,9 +11,10 @@ from typing import Any
 import anyio
 import psutil
 import pytest
+import trio
 from anyio import CancelScope, to_thread
 from msgspec.structs import replace
-from support.databases import rows
+from support.databases import Traced, rows
 from support.servers import NatsServer, free_port, nats_server
 
 from rosey_dbsvc import DatabaseClient, Durable
@@ -59,6 +61,19 @@ async def test_a_host_that_is_cancelled_from_outside_waits_for_the_clean_stop(
                 await db.user_chat_message("alice", str(number))
             scope.cancel()
     assert len(await rows(path, MESSAGES)) == 100
+
+
+async def test_no_statement_is_run_in_the_thread_of_the_host(settings: Settings) -> None:
+    Traced.threads.clear()
+    traced = replace(settings, database="support.databases:Traced")
+    async with anyio.create_task_group() as tg:
+        db = await tg.start(serve, traced)
+        await db.user_joined("alice")
+        await db.user_chat_message("alice", "hi")
+        assert len(await db.recent_chat()) == 1
+        tg.cancel_scope.cancel()
+    assert len(Traced.threads) >= 1
+    assert threading.get_ident() not in Traced.threads
 
 
 async def test_a_failure_at_the_start_is_itself(settings: Settings) -> None:
@@ -175,16 +190,24 @@ async def cycle(settings: Settings, times: int, use: Callable[[Any], Awaitable[A
 
 
 @pytest.mark.timeout(300)
-async def test_a_thousand_lives_leave_no_thread_no_task_and_no_file(settings: Settings) -> None:
+async def test_a_thousand_lives_leave_no_thread_no_task_and_no_file(
+    settings: Settings, anyio_backend: str
+) -> None:
+    def tasks() -> int:
+        if anyio_backend == "trio":
+            return trio.lowlevel.current_statistics().tasks_living
+        return len(asyncio.all_tasks())
+
     async def join(db: DatabaseClient) -> None:
         await db.user_joined("alice")
 
     process = psutil.Process()
     await cycle(settings, 20, join)
     gc.collect()
-    before = process.num_fds(), threading.active_count()
+    before = process.num_fds(), threading.active_count(), tasks()
     await cycle(settings, 1000, join)
     gc.collect()
     assert process.num_fds() == before[0]
     assert threading.active_count() <= before[1]
+    assert tasks() == before[2]
     assert portals() == []

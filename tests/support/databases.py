@@ -3,12 +3,16 @@
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from anyio import to_thread
+
+from rosey_dbsvc import BotDatabase
+from rosey_dbsvc.database.bot_database import Reader
 
 
 def select(path: Path | str, sql: str, *values: object) -> list[tuple[Any, ...]]:
@@ -129,3 +133,22 @@ class SpecDatabase:
 
     def get_recent_chat(self, limit: int = 50) -> list[Any]:
         return [{"limit": limit}]
+
+
+class Traced(BotDatabase):
+    """Notes the thread of every statement."""
+
+    threads: ClassVar[set[int]] = set()
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.conn.set_trace_callback(self._note)
+
+    def reader(self) -> Reader | None:
+        reader = super().reader()
+        if reader is not None:
+            reader.conn.set_trace_callback(self._note)
+        return reader
+
+    def _note(self, _: str) -> None:
+        self.threads.add(threading.get_ident())
