@@ -1,5 +1,6 @@
 """The directive `operations`: the contract, as it stands in the code."""
 
+import inspect
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,14 +36,15 @@ def section(operation: type[Operation]) -> Iterator[str]:
     """Yield the lines of Markdown that tell of an operation."""
     yield from (f"## `{operation.name}`", "")
     yield f"*{tables.kind(operation)}* on `{DEFAULT_PREFIX}.{operation.name}`"
-    yield from ("", tables.purpose(operation), "")
+    yield from ("", inspect.getdoc(operation) or "", "")
     yield from _payload(operation)
     yield from ("For example:", "", "```json", _example(operation), "```", "")
     if issubclass(operation, Query):
         yield from _reply(operation)
     methods = " or ".join(f"`{method}`" for method in operation.methods)
-    missing = "; a database may do without" if operation.optional else ""
-    yield from (f"The method of the database is {methods}{missing}.", "")
+    missing = "; it may do without" if operation.optional else ""
+    yield f"In Python: `DatabaseClient.{operation.methods[0]}`. "
+    yield from (f"A database of your own has {methods}{missing}.", "")
 
 
 def _payload(operation: type[Operation]) -> Iterator[str]:
@@ -56,13 +58,13 @@ def _payload(operation: type[Operation]) -> Iterator[str]:
         yield f"| `{name}` | {kind_of(field)} | {required} |"
     yield ""
     for title, schema in schemas.items():
-        yield from (f"`{title}`, any of:", "", *_fields(schema))
+        yield from (f"`{title}` has any of these. {schema['description']}", "", *_fields(schema))
 
 
 def _reply(query: type[Query]) -> Iterator[str]:
-    schemas = msgspec.json.schema(query.row)["$defs"]
-    yield from ("The reply is an array of objects with:", "")
-    yield from _fields(schemas[query.row.__name__])
+    row = msgspec.json.schema(query.row)["$defs"][query.row.__name__]
+    yield from (f"The reply is an array of objects. {row['description']}", "")
+    yield from _fields(row)
 
 
 def _fields(schema: Schema) -> Iterator[str]:

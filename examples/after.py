@@ -31,4 +31,4 @@ async def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main((sys.argv[1:] or ["nats://127.0.0.1:4222"])[0]))

@@ -27,4 +27,4 @@ async def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main((sys.argv[1:] or ["bot_data.db"])[0]))

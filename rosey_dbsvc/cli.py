@@ -15,7 +15,6 @@ from rosey_dbsvc.options import (
     DbPath,
     Format,
     Level,
-    LocalPort,
     MaintainEvery,
     MetricsAddress,
     Prefix,
@@ -27,7 +26,6 @@ from rosey_dbsvc.options import (
 )
 from rosey_dbsvc.settings import (
     DEFAULT_DB_PATH,
-    DEFAULT_LOCAL_PORT,
     DEFAULT_MAINTAIN_EVERY,
     DEFAULT_PREFIX,
     DEFAULT_STOP_TIMEOUT,
@@ -106,7 +104,6 @@ def run(
     log_level: Level = "info",
     log_format: Format = "text",
     stop_timeout: StopTimeout = DEFAULT_STOP_TIMEOUT,
-    local_port: LocalPort = DEFAULT_LOCAL_PORT,
     maintain_every: MaintainEvery = DEFAULT_MAINTAIN_EVERY,
     metrics_address: MetricsAddress = "",
 ) -> None:
@@ -125,7 +122,7 @@ def run(
         prefix=prefix,
         database=database,
         stop_timeout=stop_timeout,
-        local_port=local_port,
+        local_port=server.local_port,
         durable=durable,
         maintain_every=parse_age(maintain_every, "--maintain-every"),
         metrics=parse_address(metrics_address),
@@ -279,8 +276,8 @@ def demo(
         bool | None,
         typer.Option(
             "--running/--own",
-            help="Beside the service that runs: what is made up stays in its database. Or beside"
-            " one of the demo's own, which leaves nothing; so without either, too.",
+            help="Beside the service that runs, whose database keeps what is made up; or beside"
+            " one of the demo's own, which is deleted at the end, as without either.",
             show_default=False,
         ),
     ] = None,
@@ -288,8 +285,8 @@ def demo(
         str,
         typer.Option(
             metavar="FILE",
-            help="With --running: its file, if that is here, to read and to queue messages in;"
-            " a bot that runs may say them, too.",
+            help="With --running: the service's file, if it is on this machine. The panels then"
+            " show it, and messages are queued in it, which your bot may say in its channel.",
             show_default=False,
         ),
     ] = "",
@@ -298,13 +295,13 @@ def demo(
     ] = 120,
     seconds: Annotated[
         float | None,
-        typer.Option(min=0, help="How long; without it until Ctrl-C.", show_default=False),
+        typer.Option(min=1, help="How long; without it until Ctrl-C.", show_default=False),
     ] = None,
 ) -> None:
-    """Show the service at work: a channel that is made up, and what its database has of it.
+    """Show the service at work: a simulated channel, and what its database has of it.
 
     Who is here, what they say, how many there were, and a queue of messages that the bot says. Exit
-    codes: 0 shown, 1 failed, 2 could not start.
+    codes: 0 shown, 1 no service answers or it failed, 2 could not start.
     """
     from rosey_dbsvc import logs
     from rosey_dbsvc.demo import Demo, show
@@ -315,7 +312,7 @@ def demo(
             " what is made up, or --own to leave it alone"
         )
     if db_path and not running:
-        raise InvalidSettings("--db-path is the file of a service that runs: add --running")
+        raise InvalidSettings("--db-path goes with --running: its own service has a file already")
     logs.configure("warning", "text")
     wanted = Demo(
         rate=rate,

@@ -69,16 +69,17 @@ class DatabaseClient:
         of its own: it is not lost, and not doubled. That may raise NotStored, after a minute.
         `credentials` are for the servers of URLs. Raises InvalidSettings.
         """
-        if not nats_client:
-            raise InvalidSettings("name a NATS server")
+        servers = [nats_client] if isinstance(nats_client, str) else nats_client
+        if not isinstance(servers, Client) and not _are_texts(servers):
+            raise InvalidSettings("a client takes a connection of nats-py's, or nats://host:4222")
         check_seconds(timeout, "timeout")
         self._prefix = check_prefix(prefix)
         self._how = partial(NatsWire, timeout=timeout, durable=durable)
         self._credentials = credentials
-        self._nats = nats_client
+        self._nats = servers
         self._wire: Wire | None = None
-        if isinstance(nats_client, Client):
-            self._wire = self._how(nats_client)
+        if isinstance(servers, Client):
+            self._wire = self._how(servers)
         self._entered = False
         self._stack = AsyncExitStack()
 
@@ -88,8 +89,7 @@ class DatabaseClient:
             raise InvalidSettings("the client is entered already")
         if self._wire is None and not isinstance(self._nats, Client):
             check_asyncio()
-            servers = [self._nats] if isinstance(self._nats, str) else self._nats
-            urls = [*map(check_url, servers)]
+            urls = [*map(check_url, self._nats)]
             connection = connected(urls, Counts(), _ignore, self._credentials, patient=False)
             self._wire = wire = self._how(await self._stack.enter_async_context(connection))
             self._stack.callback(wire.leave)
@@ -179,6 +179,12 @@ class DatabaseClient:
         if self._wire is None:
             raise ConnectionLost("there is no connection: use `async with DatabaseClient(...)`")
         return self._wire
+
+
+def _are_texts(servers: object) -> bool:
+    if not isinstance(servers, Sequence) or not servers:
+        return False
+    return all(isinstance(each, str) and each for each in servers)
 
 
 def _ignore(_: DbsvcError) -> None:

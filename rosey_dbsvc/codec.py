@@ -29,6 +29,8 @@ def decode(operation: type[T], data: bytes) -> T:
 
     Raises InvalidPayload, in one line that says what is wrong and where, and quotes nothing.
     """
+    if not data:
+        raise InvalidPayload("there is no payload: send {} at least")
     try:
         payload: T = _decoder(operation).decode(data.decode())
     except UnicodeDecodeError:

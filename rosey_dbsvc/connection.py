@@ -325,7 +325,7 @@ def is_asyncio() -> bool:
 def check_asyncio() -> None:
     """Raise InvalidSettings on another event loop than asyncio's."""
     if not is_asyncio():
-        raise InvalidSettings("nats-py needs asyncio: on trio, rosey_dbsvc.host.serve has a client")
+        raise InvalidSettings("nats-py needs asyncio: on trio, rosey_dbsvc.host.serve has it")
 
 
 async def is_served(host: str, port: int) -> bool:

@@ -17,6 +17,7 @@ LARGEST: Final = 2**63 - 1  # SQLite's largest integer
 MESSAGE_BYTES: Final = 64 * 1024
 
 Username = Annotated[str, Meta(min_length=1, max_length=255)]
+Recipient = Annotated[str, Meta(max_length=255, description="if it is empty, there are none")]
 Count = Annotated[int, Meta(ge=0, le=LARGEST)]
 Id = Annotated[int, Meta(ge=1, le=LARGEST)]
 Limit = Annotated[int, Meta(ge=1, le=1000)]
@@ -212,14 +213,18 @@ class OutboundMessage(TypedDict):
 
 
 class MessagesOutboundGet(Query, frozen=True, gc=False):
-    """Ask for the unsent outbound messages that are due, oldest first."""
+    """Ask for the unsent outbound messages that are due, oldest first.
+
+    Due is what has not failed, and what has failed n times, from 2 ** n minutes after it was queued
+    if n is less than `max_retries`. The table has no recipients: a username chooses none.
+    """
 
     name = "messages.outbound.get"
     methods = ("get_unsent_outbound_messages",)
     lazy = "unsent_outbound_messages"
     row = OutboundMessage
 
-    username: Annotated[str, Meta(max_length=255)] | UnsetType = UNSET
+    username: Recipient | UnsetType = UNSET
     limit: Limit = 10
     max_retries: Retries = 3
 

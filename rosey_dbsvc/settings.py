@@ -4,7 +4,8 @@ import re
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from msgspec import Struct
+from msgspec import Struct, ValidationError, convert
+from msgspec.structs import fields, force_setattr
 
 from rosey_dbsvc.credentials import Credentials
 from rosey_dbsvc.errors import InvalidSettings
@@ -15,7 +16,6 @@ DEFAULT_STOP_TIMEOUT: Final = 10.0
 DEFAULT_MAINTAIN_EVERY: Final = "24h"
 DAILY: Final = 86400.0
 DEFAULT_LOCAL_PORT: Final = 4222
-LOCAL_SERVER: Final = f"nats://localhost:{DEFAULT_LOCAL_PORT}"
 DEFAULT_STREAM: Final = "ROSEY_DB"
 DEFAULT_MAX_AGE: Final = "7d"
 
@@ -32,6 +32,7 @@ UNLIMITED: Final = -1
 LONGEST_AGE: Final = 36_500 * 86_400
 LARGEST_SIZE: Final = 2**63 - 1
 
+LAST_PORT: Final = 65535
 MOST_REPLICAS: Final = 5
 """Of a stream, as JetStream has it."""
 
@@ -56,6 +57,7 @@ class Durable(Struct, frozen=True, kw_only=True):
     """Where the cursor of a database is kept that has no SQLite connection in `conn`."""
 
     def __post_init__(self) -> None:
+        _check_kinds(self)
         if not STREAM.fullmatch(self.stream):
             raise InvalidSettings("--stream takes letters, digits, - and _, like ROSEY_DB")
         if not 1 <= self.replicas <= MOST_REPLICAS:
@@ -78,6 +80,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     nats_urls: tuple[str, ...] = ()
     """As `check_url` returns them. Empty: the server on this machine, or one of our own."""
     local_port: int = DEFAULT_LOCAL_PORT
+    """Without `nats_urls`: where a server is looked for on this machine, or else started."""
     db_path: str = DEFAULT_DB_PATH
     credentials: Credentials = Credentials()
     prefix: str = DEFAULT_PREFIX
@@ -99,8 +102,21 @@ class Settings(Struct, frozen=True, kw_only=True):
         return [("db_path", self.db_path), ("prefix", self.prefix)]
 
     def __post_init__(self) -> None:
+        _check_kinds(self)
         check_prefix(self.prefix)
+        if not 1 <= self.local_port <= LAST_PORT:
+            raise InvalidSettings(f"--local-port takes 1 to {LAST_PORT}")
         check_seconds(self.stop_timeout, "--stop-timeout")
+
+
+def _check_kinds(settings: Struct) -> None:
+    """Make each value what it is declared to be, a list a tuple. Raises InvalidSettings."""
+    for each in fields(settings):
+        try:
+            value = convert(getattr(settings, each.name), each.type)
+        except ValidationError as error:
+            raise InvalidSettings(f"{each.name}: {error}") from None
+        force_setattr(settings, each.name, value)
 
 
 def check_seconds(seconds: float, name: str) -> float:

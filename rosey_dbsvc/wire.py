@@ -139,7 +139,9 @@ class NatsWire:
         try:
             return await self._nc.request(subject, payload, timeout=self._timeout)
         except NoRespondersError:
-            raise NotServed(f"no service listens at {subject}") from None
+            raise NotServed(
+                f"no service listens at {subject}: does `rosey-dbsvc run`, with that prefix?"
+            ) from None
         except NoReplyError:
             raise TimedOut(f"no answer to {subject} within {self._timeout:g} s") from None
 

@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 class BotDatabase(Users, Chat, Channel, Outbound, Tokens, Maintenance):
     """The database of a bot in one SQLite file. Timestamps are Unix seconds.
 
-    It may be used from any thread, by one at a time. Every method may raise sqlite3.Error.
+    It may be used from any thread, by one at a time. Every method may raise sqlite3.Error. Not for
+    the file of a service that runs: `close` ends the sessions of all who are here.
     """
 
     def __init__(self, db_path: str | os.PathLike[str] = "bot_data.db") -> None:

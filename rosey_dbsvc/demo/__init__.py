@@ -1,4 +1,4 @@
-"""A channel that is made up, for people who want to see the service at work."""
+"""A simulated channel, for people who want to see the service at work."""
 
 from rosey_dbsvc.demo.showing import Demo as Demo
 from rosey_dbsvc.demo.showing import show as show

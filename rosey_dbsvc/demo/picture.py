@@ -28,6 +28,7 @@ class Moment(NamedTuple):
     title: str
     numbers: str
     trouble: str
+    is_over: bool
     path: str
     """Of the file that the people and the counts are from; empty: they are as they were told."""
     present: Sequence[str]
@@ -56,7 +57,8 @@ def picture(moment: Moment, width: int) -> RenderableType:
 def _last(moment: Moment) -> list[Text]:
     file = f", the file is {moment.path}" if moment.path else ""
     trouble = [_line((shorten(moment.trouble), "bold red"))] if moment.trouble else []
-    return [*trouble, Text(f"Ctrl-C ends it{file}", "dim")]
+    end = [] if moment.is_over else [Text(f"Ctrl-C ends it{file}", "dim")]
+    return [*trouble, *end]
 
 
 def _source(moment: Moment) -> str:
@@ -89,7 +91,7 @@ def _counts(moment: Moment, most: int) -> Panel:
 def _queue(waiting: Sequence[OutboundMessage], sent: Sequence[OutboundMessage]) -> Panel:
     shown = [_message("…", each, "yellow") for each in waiting]
     said = [_message("✓", each, "dim") for each in sent]
-    lines = [*said[-max(1, HEIGHT - len(shown)) :], *shown][:HEIGHT]
+    lines = [*said[-max(1, HEIGHT - len(shown)) :], *shown][:HEIGHT] or [Text("empty", "dim")]
     return _panel(f"outbound queue: {len(waiting)} waiting", Group(*lines))
 
 

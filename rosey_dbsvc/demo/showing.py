@@ -120,18 +120,26 @@ class Showing:
             for each in (channel.talk, channel.move, channel.count, bot.look):
                 tasks.start_soon(each, name=each.__name__)
             tasks.start_soon(bot.queue, self._random, name="queue")
-            with Live(console=self._console, auto_refresh=False) as live:
+            await self._draw(channel, bot, file)
+
+    async def _draw(self, channel: Channel, bot: Bot, file: File | None) -> None:
+        moment = await self._moment(channel, bot, file)
+        with Live(console=self._console, auto_refresh=False) as live:
+            try:
                 while True:
-                    moment = await self._moment(channel, bot, file)
                     live.update(picture(moment, self._console.width), refresh=True)
                     await anyio.sleep(DRAWN_EVERY)
+                    moment = await self._moment(channel, bot, file)
+            finally:
+                live.update(picture(moment._replace(is_over=True), self._console.width))
 
     async def _moment(self, channel: Channel, bot: Bot, file: File | None) -> Moment:
         most = columns(self._console.width)
         present = channel.present if file is None else await file.present()
         return Moment(
-            title=f"a channel that is made up, beside {self._whose} service",
+            title=f"a simulated channel, beside {self._whose} service",
             numbers=self._numbers(channel, bot),
+            is_over=False,
             trouble=bot.trouble or self._doubt(file, present),
             path=file.path if file else "",
             present=present,
@@ -148,7 +156,7 @@ class Showing:
 
     @property
     def _whose(self) -> str:
-        return "another's" if self._demo.urls else "its own"
+        return "a running" if self._demo.urls else "its own"
 
     def _numbers(self, channel: Channel, bot: Bot) -> str:
         return (

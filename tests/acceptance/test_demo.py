@@ -74,9 +74,10 @@ def test_ctrl_c_ends_it_and_its_server_and_gives_the_terminal_back() -> None:
 def test_it_stays_within_a_terminal_of_24_lines() -> None:
     with on_a_terminal("demo", "--seconds", "1") as terminal:
         assert terminal.wait() == 0
-    _, *frames, _ = terminal.said.split("a channel that is made up")
+    _, *frames, _ = terminal.said.split("a simulated channel")
     assert len(frames) > 3
     assert max(frame.count("\r\n") for frame in frames) < LINES
+    assert all("Ctrl-C ends it" in frame for frame in frames)  # or it was cut off
 
 
 def test_beside_a_service_that_runs_all_of_it_is_in_its_database(
@@ -161,7 +162,7 @@ def test_when_its_server_dies_it_says_so_and_leaves_nothing(tmp_path: Path) -> N
     [
         (["--nats-url", "nats://127.0.0.1:1"], 2, "add --running .*, or --own"),
         (["--running", "--nats-url", "nats://127.0.0.1:1"], 2, "no NATS server answers at"),
-        (["--db-path", "bot_data.db"], 2, "add --running"),
+        (["--db-path", "bot_data.db"], 2, "--db-path goes with --running"),
         (["--rate", "0"], 2, "Invalid value for '--rate'"),
         (["--seconds", "-1"], 2, "Invalid value for '--seconds'"),
     ],

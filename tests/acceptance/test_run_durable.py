@@ -180,7 +180,7 @@ def test_a_server_without_jetstream_is_one_line_that_says_how_to_switch_it_on(
     refused = run("run", "--nats-url", server.url, "--db-path", path, "--durable")
     assert refused.returncode == 2
     (critical,) = [line for line in refused.stderr.splitlines() if "CRITICAL" in line]
-    assert critical.endswith("The NATS server has no JetStream: start it with `nats-server -js`.")
+    assert critical.endswith("no JetStream: start it with `nats-server -js -sd FOLDER`.")
 
 
 def test_the_embedded_server_stores_beside_the_database(path: Path) -> None:

@@ -452,3 +452,16 @@ async def test_on_trio_it_says_what_to_use(anyio_backend: str) -> None:
     assert anyio_backend == "trio"
     with pytest.raises(InvalidSettings, match=r"on trio, rosey_dbsvc\.host\.serve"):
         await DatabaseClient("nats://127.0.0.1:1").__aenter__()
+
+
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+async def test_a_service_on_trio_says_what_to_use(anyio_backend: str) -> None:
+    assert anyio_backend == "trio"
+    with pytest.raises(InvalidSettings, match=r"on trio, rosey_dbsvc\.host\.serve"):
+        await DatabaseService("nats://127.0.0.1:1").serve()
+
+
+@pytest.mark.parametrize("given", ["", [], 4222, None, ["nats://localhost", ""], object(), b"nats"])
+def test_what_is_neither_a_connection_nor_a_url_is_refused_in_one_line(given: Any) -> None:
+    with pytest.raises(InvalidSettings, match="a connection of nats-py's, or nats://host:4222"):
+        DatabaseClient(given)

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import anyio
 import psutil
@@ -20,7 +22,7 @@ from support.servers import NatsServer, free_port, nats_server
 from rosey_dbsvc import DatabaseClient, Durable
 from rosey_dbsvc.errors import ConnectionLost, DatabaseInUse, NotADatabase, UnknownReply
 from rosey_dbsvc.host import serve
-from rosey_dbsvc.settings import Settings
+from rosey_dbsvc.settings import Address, Settings
 
 pytestmark = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 
@@ -180,6 +182,22 @@ async def test_without_a_server_it_starts_one(path: Path) -> None:
         await db.user_chat_message("alice", "hi")
         tg.cancel_scope.cancel()
     assert await rows(path, MESSAGES) == [("hi",)]
+
+
+async def test_its_metrics_are_there_while_it_serves(settings: Settings) -> None:
+    def collect() -> str:
+        with urlopen(f"http://{address}/metrics", timeout=10) as response:
+            return response.read().decode()  # type: ignore[no-any-return]
+
+    address = Address("127.0.0.1", free_port())
+    async with anyio.create_task_group() as tg:
+        db = await tg.start(serve, replace(settings, metrics=address))
+        await db.user_joined("alice")
+        await db.recent_chat()
+        assert "events_applied_total" in await to_thread.run_sync(collect)
+        tg.cancel_scope.cancel()
+    with pytest.raises(URLError):
+        await to_thread.run_sync(collect)
 
 
 async def cycle(settings: Settings, times: int, use: Callable[[Any], Awaitable[Any]]) -> None:

@@ -15,6 +15,7 @@ MOMENT = Moment(
     title="a channel",
     numbers="12 s",
     trouble="",
+    is_over=False,
     path="",
     present=[],
     history=[],

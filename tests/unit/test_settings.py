@@ -1,13 +1,23 @@
 """What may be set, and what not."""
 
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rosey_dbsvc.errors import InvalidSettings
-from rosey_dbsvc.settings import UNLIMITED, Durable, parse_address, parse_age, parse_size, show_age
+from rosey_dbsvc.settings import (
+    UNLIMITED,
+    Durable,
+    Settings,
+    parse_address,
+    parse_age,
+    parse_size,
+    show_age,
+)
 
 
 @pytest.mark.parametrize(
@@ -56,3 +66,31 @@ def test_an_age_has_an_end_as_the_server_has_it(text: str) -> None:
 def test_a_stream_that_cannot_be_is_refused(wrong: dict[str, str]) -> None:
     with pytest.raises(InvalidSettings, match="--stream"):
         Durable(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"durable": True}, "durable: Expected `object | null`, got `bool`"),
+        ({"maintain_every": "24h"}, "maintain_every: Expected `float`, got `str`"),
+        ({"nats_urls": "nats://localhost"}, "nats_urls: Expected `array`, got `str`"),
+        ({"db_path": Path("bot_data.db")}, "db_path: Expected `str`, got `PosixPath`"),
+        ({"local_port": 0}, "--local-port takes 1 to 65535"),
+        ({"local_port": 65536}, "--local-port takes 1 to 65535"),
+        ({"prefix": 7}, "prefix: Expected `str`, got `int`"),
+    ],
+)
+def test_a_setting_of_another_kind_is_refused_in_one_line(given: Any, said: str) -> None:
+    with pytest.raises(InvalidSettings) as refused:
+        Settings(**given)
+    assert str(refused.value) == said
+
+
+def test_a_stream_that_is_set_to_something_else_is_refused() -> None:
+    with pytest.raises(InvalidSettings, match="replicas: Expected `int`, got `str`"):
+        Durable(replicas="3")  # type: ignore[arg-type]
+
+
+def test_a_list_of_urls_will_do() -> None:
+    urls: Any = ["nats://one", "nats://two"]
+    assert Settings(nats_urls=urls, stop_timeout=5).nats_urls == ("nats://one", "nats://two")

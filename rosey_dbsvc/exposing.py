@@ -1,0 +1,37 @@
+"""Metrics, if they are wanted, while a service runs."""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
+
+from rosey_dbsvc.counts import Counts
+from rosey_dbsvc.errors import InvalidSettings
+from rosey_dbsvc.settings import Settings
+from rosey_dbsvc.threads import in_threads
+
+logger = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def exposing(settings: Settings, counts: Callable[[], Counts]) -> AsyncIterator[None]:
+    """Have metrics collected while in the context, if the settings say where.
+
+    Raises InvalidSettings if an extra is missing, and CannotServeMetrics.
+    """
+    if settings.metrics is None:
+        yield
+        return
+    labels = {"prefix": settings.prefix, "mode": "durable" if settings.durable else "core"}
+    async with in_threads(_exposed()(settings.metrics, counts, labels)) as url:
+        logger.info("metrics are at %s", url)
+        yield
+
+
+def _exposed() -> Callable[..., AbstractContextManager[str]]:
+    try:
+        from rosey_dbsvc.metrics import exposed
+    except ModuleNotFoundError:
+        raise InvalidSettings(
+            "--metrics-address needs Prometheus's client: pip install prometheus-client"
+        ) from None
+    return exposed
