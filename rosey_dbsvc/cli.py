@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -51,16 +52,24 @@ def main() -> None:
         app()
     except DbsvcError as error:
         fail(error)
+    except OSError as error:  # such as of standard output
+        fail(DbsvcError(str(error)))
     except KeyboardInterrupt:  # before there is a service to stop
         sys.exit(128 + signal.SIGINT)
 
 
 def open_standard_streams() -> None:
-    """Open those that are closed, or the next file would take their place."""
+    """Open those that are closed, or the next file would take their place.
+
+    What a terminal has no characters for, it shows as "?".
+    """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is its own
             setattr(sys, name, open(number, "w" if number else "r"))  # noqa: PTH123, SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def fail(error: DbsvcError) -> None:
@@ -276,8 +285,8 @@ def demo(
         bool | None,
         typer.Option(
             "--running/--own",
-            help="Beside the service that runs, whose database keeps what is made up; or beside"
-            " one of the demo's own, which is deleted at the end, as without either.",
+            help="Beside the service that runs, whose database keeps what is simulated, also in its"
+            " history of counts; or beside one of the demo's own, deleted at the end: the default.",
             show_default=False,
         ),
     ] = None,
@@ -309,7 +318,7 @@ def demo(
     if server.urls and running is None:
         raise InvalidSettings(
             "a NATS server is named: add --running to use the service there, whose database keeps"
-            " what is made up, or --own to leave it alone"
+            " what is simulated, or --own to leave it alone"
         )
     if db_path and not running:
         raise InvalidSettings("--db-path goes with --running: its own service has a file already")

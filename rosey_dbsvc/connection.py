@@ -370,4 +370,6 @@ def describe(error: Exception) -> str:
     """Return the error on one line, without nats-py's own prefix."""
     if isinstance(error, TimeoutError):
         return "nothing there answers as a NATS server does"
+    if isinstance(error, ConnectionResetError):  # before it was read why
+        return "the connection was reset, as by a server that wants credentials"
     return shorten(str(error).removeprefix("nats: ").strip("'") or type(error).__name__)

@@ -165,19 +165,15 @@ class MaintenanceFailed(DbsvcError):
 def sole_error() -> Iterator[None]:
     """Raise the one error of a group as itself: who sees it need not know how tasks are nested.
 
-    Of several of ours that are of one class, the first stands for all.
+    Of several, if all are ours, the first stands for them.
     """
     try:
         yield
     except BaseExceptionGroup as group:
         errors = list(_leaves(group))
-        if len(errors) > 1 and not _are_alike(errors):
+        if len(errors) > 1 and not all(isinstance(error, DbsvcError) for error in errors):
             raise
         raise errors[0] from errors[0].__cause__
-
-
-def _are_alike(errors: list[BaseException]) -> bool:
-    return isinstance(errors[0], DbsvcError) and len({*map(type, errors)}) == 1
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

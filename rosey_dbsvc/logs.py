@@ -35,6 +35,7 @@ def configure(level: LogLevel, log_format: LogFormat) -> None:
     """Send the log to standard error."""
     logging.basicConfig(level=logging.WARNING, handlers=[_handler(log_format)], force=True)
     logging.getLogger("rosey_dbsvc").setLevel(level.upper())
+    logging.getLogger("nats").setLevel(logging.CRITICAL)  # it tells us, and adds a traceback
 
 
 def _handler(log_format: LogFormat) -> logging.Handler:

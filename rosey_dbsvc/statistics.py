@@ -23,7 +23,17 @@ def show(services: list[Service], seen: Seen | None = None) -> RenderableType:
     """Return a table for each service; with rates, if it is given what was seen a while before."""
     if not services:
         return Text("no service answers")
-    return Group(*(_show(service, seen) for service in services))
+    return Group(*(_show(service, seen) for service in services), *_remarks(services))
+
+
+def _remarks(services: list[Service]) -> list[Text]:
+    cores = sum(service["metadata"].get("mode") == "core" for service in services)
+    if cores < 2:  # noqa: PLR2004  two are one too many
+        return []
+    remark = (
+        f"{cores} services in core mode: each applies all that is told, and any of them answers"
+    )
+    return [Text(remark, "bold red")]
 
 
 def _show(service: Service, seen: Seen | None) -> RenderableType:

@@ -1,4 +1,4 @@
-"""People who are made up: they come, talk and go, and the database is told."""
+"""Simulated people: they come, talk and go, and the database is told."""
 
 from collections import deque
 from collections.abc import Awaitable
@@ -37,6 +37,8 @@ BUSIEST, QUIETEST, TIDE = 24, 4, 9.0
 MOVES_EVERY: Final = 0.4
 COUNTS_EVERY: Final = 1.0
 """In seconds. A bot counts every few minutes; here an hour goes by in a moment."""
+MOST_LATE: Final = 1.0
+"""How much of what was not said in time is made up for, in seconds: not a night's."""
 MINUTE: Final = 60
 
 
@@ -55,6 +57,8 @@ class Channel:
         self._random = random
         self._seconds: deque[int] = deque(maxlen=MINUTE)
         self._counted = 0
+        self._met: set[str] = set()
+        """Who may be here, as far as the database knows."""
 
     @property
     def lines_per_minute(self) -> float:
@@ -71,6 +75,7 @@ class Channel:
         """Have people say something, for ever."""
         due = anyio.current_time()
         while True:
+            due = max(due, anyio.current_time() - MOST_LATE)
             due += self._random.expovariate(1 / self._pause)
             await anyio.sleep_until(due)
             people = [name for name in self.present if name != BOT]
@@ -89,13 +94,12 @@ class Channel:
                 await self._go(self._random.choice(self.present[1:]))
 
     async def count(self) -> None:
-        """Count who is here, for ever."""
+        """Count who is here, for ever. Not the high water marks, which a channel has for good."""
         while True:
             await anyio.sleep(COUNTS_EVERY)
             here = len(self.present)
             self.history.append(here)
             await self._tell(self._db.log_user_count(here, here + self._random.randrange(4)))
-            await self._tell(self._db.update_high_water_mark(here))
             self._seconds.append(self.lines - self._counted)
             self._counted = self.lines
 
@@ -110,20 +114,24 @@ class Channel:
         await self._tell(self._db.mark_outbound_sent(message["id"]))
 
     async def close(self) -> None:
-        """Let everybody go."""
-        for name in [*self.present]:
-            await self._go(name)
+        """Let everybody go, also who was about to come or to go when it was cut short."""
+        self.present.clear()
+        for name in sorted(self._met):
+            await self._tell(self._db.user_left(name))
+            self._met.remove(name)
 
     def _absent(self) -> list[str]:
         return [name for name in NAMES if name not in self.present]
 
     async def _come(self, name: str) -> None:
+        self._met.add(name)
         await self._tell(self._db.user_joined(name))
         self.present.append(name)
 
     async def _go(self, name: str) -> None:
         self.present.remove(name)
         await self._tell(self._db.user_left(name))
+        self._met.remove(name)
 
     async def _tell(self, telling: Awaitable[None]) -> None:
         await telling

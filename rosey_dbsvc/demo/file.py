@@ -2,18 +2,21 @@
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from anyio import to_thread
 
 from rosey_dbsvc.errors import DatabaseFailed
 
+SHOWN: Final = 100
+"""How many people are read at most: a channel may have thousands."""
+
 PRESENT = """
 SELECT username FROM user_stats WHERE current_session_start IS NOT NULL
-ORDER BY current_session_start, username
+ORDER BY current_session_start, username LIMIT ?
 """
 HISTORY = "SELECT chat_users FROM user_count_history ORDER BY id DESC LIMIT ?"
 LINES = "SELECT count(*) FROM recent_chat WHERE username LIKE 'demo-%'"
@@ -27,9 +30,14 @@ class File:
     def __init__(self, path: str) -> None:
         self.path = path
 
+    async def check(self) -> None:
+        """See that it can be read, and written."""
+        await self.present()
+        await to_thread.run_sync(self._write, UNQUEUE, [(0,)])
+
     async def present(self) -> list[str]:
         """Return who is here."""
-        return [name for (name,) in await self._rows(PRESENT)]
+        return [name for (name,) in await self._rows(PRESENT, SHOWN)]
 
     async def history(self, most: int) -> list[int]:
         """Return the last counts of who is here, oldest first."""
@@ -42,11 +50,11 @@ class File:
 
     async def queue(self, text: str) -> int:
         """Queue something that the bot is to say; return its id."""
-        return await to_thread.run_sync(self._write, QUEUE, int(time.time()), text)
+        return await to_thread.run_sync(self._write, QUEUE, [(int(time.time()), text)])
 
-    async def unqueue(self, message_id: int) -> None:
-        """Take it back, unless it is said."""
-        await to_thread.run_sync(self._write, UNQUEUE, message_id)
+    async def unqueue(self, ids: Sequence[int]) -> None:
+        """Take back what is not said."""
+        await to_thread.run_sync(self._write, UNQUEUE, [(each,) for each in ids])
 
     async def _rows(self, sql: str, *values: object) -> list[Any]:
         return await to_thread.run_sync(self._read, sql, values)
@@ -55,12 +63,14 @@ class File:
         with self._connected() as conn:
             return conn.execute(sql, values).fetchall()
 
-    def _write(self, sql: str, *values: object) -> int:
+    def _write(self, sql: str, rows: Sequence[tuple[object, ...]]) -> int:
         with self._connected() as conn, conn:
-            return conn.execute(sql, values).lastrowid or 0
+            return [conn.execute(sql, row).lastrowid or 0 for row in rows][-1]
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
+        if not Path(self.path).exists():
+            raise DatabaseFailed(f"there is no database {self.path}")
         try:
             uri = f"{Path(self.path).absolute().as_uri()}?mode=rw"
             conn = sqlite3.connect(uri, uri=True)

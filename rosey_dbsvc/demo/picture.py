@@ -57,7 +57,7 @@ def picture(moment: Moment, width: int) -> RenderableType:
 def _last(moment: Moment) -> list[Text]:
     file = f", the file is {moment.path}" if moment.path else ""
     trouble = [_line((shorten(moment.trouble), "bold red"))] if moment.trouble else []
-    end = [] if moment.is_over else [Text(f"Ctrl-C ends it{file}", "dim")]
+    end = [] if moment.is_over else [_line((f"Ctrl-C ends it{file}", "dim"))]
     return [*trouble, *end]
 
 
@@ -79,7 +79,7 @@ def _chat(recent: Sequence[ChatLine]) -> Panel:
         _line((shorten(line["username"]), "cyan"), (f" {shorten(line['message'])}", ""))
         for line in recent[-HEIGHT:]
     ]
-    return _panel("what was said, as the service answers", Group(*lines))
+    return _panel("chat, as the service answers", Group(*lines))
 
 
 def _counts(moment: Moment, most: int) -> Panel:

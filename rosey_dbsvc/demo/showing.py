@@ -2,30 +2,29 @@
 
 import signal
 import socket
+from contextlib import suppress
 from random import Random
 from typing import Final
 
 import anyio
 from anyio import CancelScope
 from msgspec import Struct
-from rich.console import Console
-from rich.live import Live
 
 from rosey_dbsvc.client import DatabaseClient
 from rosey_dbsvc.credentials import Credentials
 from rosey_dbsvc.demo.bot import Bot
-from rosey_dbsvc.demo.channel import BOT, Channel
+from rosey_dbsvc.demo.channel import Channel
 from rosey_dbsvc.demo.file import File
-from rosey_dbsvc.demo.picture import Moment, columns, picture
-from rosey_dbsvc.errors import ConnectionLost, DatabaseFailed, sole_error
+from rosey_dbsvc.demo.screen import Screen
+from rosey_dbsvc.errors import ConnectionLost, DatabaseFailed, DbsvcError, NotServed, sole_error
 from rosey_dbsvc.host import serve
 from rosey_dbsvc.settings import DEFAULT_PREFIX, Settings
 from rosey_dbsvc.signals import obey_signals
 
-DRAWN_EVERY: Final = 0.25
-"""In seconds."""
-
-
+TIMEOUT: Final = 2.0
+"""How long a service that runs may take to answer, in seconds."""
+FAREWELL: Final = 10.0
+"""How long it may take to leave nothing behind, in seconds."""
 FAILS_WITHIN: Final = 5.0
 """How long a service may take to fail, in seconds, when its client is left."""
 
@@ -49,10 +48,10 @@ class Showing:
 
     def __init__(self, demo: Demo) -> None:
         self._demo = demo
-        self._scope = CancelScope()
-        self._console = Console()
         self._random = Random()  # noqa: S311  what people say is no secret
-        self._begun = 0.0
+        self._scope = CancelScope()
+        self._farewell = CancelScope(shield=True)
+        self._summary = "ended before there was something to show"
 
     async def run(self) -> str:
         """Show it until the time is over or a signal comes; return a summary.
@@ -62,115 +61,89 @@ class Showing:
         with sole_error():
             async with anyio.create_task_group() as tasks:
                 await tasks.start(obey_signals, self._end, name="signals")
-                summary = await (self._beside() if self._demo.urls else self._inside())
+                await (self._beside() if self._demo.urls else self._inside())
                 tasks.cancel_scope.cancel()
-        return summary
+        return self._summary
 
     def _end(self, _: signal.Signals) -> None:
-        self._scope.cancel()
+        scope = self._farewell if self._scope.cancel_called else self._scope
+        scope.cancel()
 
-    async def _inside(self) -> str:
+    async def _inside(self) -> None:
         """Show a service of the demo's own; nothing of it is left."""
         async with anyio.TemporaryDirectory(prefix="rosey-dbsvc-") as folder:
             file = File(f"{folder}/bot_data.db")
             settings = Settings(db_path=file.path, local_port=_free_port())
-            async with anyio.create_task_group() as tasks:
-                db = await tasks.start(serve, settings, name="rosey-dbsvc")
-                try:
-                    with sole_error():
-                        summary, lines = await self._play(db, file)
-                except ConnectionLost:
-                    await anyio.sleep(FAILS_WITHIN)  # for the service to say why
-                    raise
-                tasks.cancel_scope.cancel()
-            stored = await file.lines()
+            lines = 0
+            with self._scope:
+                async with anyio.create_task_group() as tasks:
+                    db = await tasks.start(serve, settings, name="rosey-dbsvc")
+                    channel = Channel(db, self._demo.rate, self._random)
+                    try:
+                        with sole_error():
+                            await self._play(db, channel, file)
+                    except ConnectionLost:
+                        await anyio.sleep(FAILS_WITHIN)  # for the service to say why
+                        raise
+                    finally:
+                        lines = channel.lines
+            if lines:
+                await self._check(file, lines)
+
+    async def _check(self, file: File, lines: int) -> None:
+        stored = await file.lines()
         if stored < lines:
             raise DatabaseFailed(f"{lines - stored} of {lines} lines are not in the database")
-        return f"{summary}\nthe database had each of the {stored:,} lines"
+        self._summary += f"\nthe database had each of the {stored:,} lines"
 
-    async def _beside(self) -> str:
+    async def _beside(self) -> None:
         """Show a service that runs."""
         demo = self._demo
-        file = File(demo.db_path) if demo.db_path else None
-        client = DatabaseClient(demo.urls, prefix=demo.prefix, credentials=demo.credentials)
-        async with client as db:
-            return (await self._play(db, file))[0]
-
-    async def _play(self, db: DatabaseClient, file: File | None) -> tuple[str, int]:
-        """Show it; return what there was, and how many lines of chat."""
-        channel = Channel(db, self._demo.rate, self._random)
-        bot = Bot(db, channel, file)
-        await bot.ask()
-        if file is not None:
-            await file.present()  # before anything is told
-        self._begun = anyio.current_time()
-        self._scope.deadline = self._begun + self._demo.seconds
+        client = DatabaseClient(
+            demo.urls, prefix=demo.prefix, credentials=demo.credentials, timeout=TIMEOUT
+        )
         with self._scope:
-            await self._live(channel, bot, file)
-        if not self._console.is_terminal:
-            self._console.line()  # Live leaves that out
-        await bot.close()
-        await channel.close()
-        return self._summary(channel, bot), channel.lines
+            async with client as db:
+                file = File(demo.db_path) if demo.db_path else None
+                if file is not None:
+                    await file.check()
+                channel = Channel(db, demo.rate, self._random)
+                await self._play(db, channel, file)
 
-    async def _live(self, channel: Channel, bot: Bot, file: File | None) -> None:
+    async def _play(self, db: DatabaseClient, channel: Channel, file: File | None) -> None:
+        """Show it, and leave nothing behind."""
+        bot = Bot(db, channel, file)
+        await bot.ask()  # before anything is told
+        self._scope.deadline = anyio.current_time() + self._demo.seconds
+        screen = Screen(channel, bot, "a running" if self._demo.urls else "its own")
+        try:
+            await self._live(channel, bot, screen)
+        finally:
+            self._summary = screen.summary()
+            if self._demo.urls:
+                await self._leave(channel, bot)
+
+    async def _leave(self, channel: Channel, bot: Bot) -> None:
+        """Have nobody and nothing stay in the database of others. Raises NotServed."""
+        with self._farewell:
+            self._farewell.deadline = anyio.current_time() + FAREWELL
+            for step in (channel.close, bot.close):
+                with suppress(DbsvcError):
+                    await step()
+            with suppress(DbsvcError):
+                await bot.ask()  # when it is answered, all that was told is in the database
+                return
+        raise NotServed(
+            "no service answered at the end: some who are simulated may stay in its file"
+        )
+
+    async def _live(self, channel: Channel, bot: Bot, screen: Screen) -> None:
         await channel.open()
-        await bot.ask()  # when it is answered, they are in the file
         async with anyio.create_task_group() as tasks:
             for each in (channel.talk, channel.move, channel.count, bot.look):
                 tasks.start_soon(each, name=each.__name__)
             tasks.start_soon(bot.queue, self._random, name="queue")
-            await self._draw(channel, bot, file)
-
-    async def _draw(self, channel: Channel, bot: Bot, file: File | None) -> None:
-        moment = await self._moment(channel, bot, file)
-        with Live(console=self._console, auto_refresh=False) as live:
-            try:
-                while True:
-                    live.update(picture(moment, self._console.width), refresh=True)
-                    await anyio.sleep(DRAWN_EVERY)
-                    moment = await self._moment(channel, bot, file)
-            finally:
-                live.update(picture(moment._replace(is_over=True), self._console.width))
-
-    async def _moment(self, channel: Channel, bot: Bot, file: File | None) -> Moment:
-        most = columns(self._console.width)
-        present = channel.present if file is None else await file.present()
-        return Moment(
-            title=f"a simulated channel, beside {self._whose} service",
-            numbers=self._numbers(channel, bot),
-            is_over=False,
-            trouble=bot.trouble or self._doubt(file, present),
-            path=file.path if file else "",
-            present=present,
-            history=[*channel.history] if file is None else await file.history(most),
-            recent=bot.recent,
-            waiting=bot.waiting,
-            sent=[*bot.sent],
-        )
-
-    def _doubt(self, file: File | None, present: list[str]) -> str:
-        if file is None or BOT in present:
-            return ""
-        return f"nobody of these is in {file.path}: is it this service's?"
-
-    @property
-    def _whose(self) -> str:
-        return "a running" if self._demo.urls else "its own"
-
-    def _numbers(self, channel: Channel, bot: Bot) -> str:
-        return (
-            f"{anyio.current_time() - self._begun:.0f} s, {channel.told:,} events told, "
-            f"{channel.lines_per_minute:,.0f} lines a minute, "
-            f"{bot.asked:,} questions answered in {bot.usually * 1000:.1f} ms"
-        )
-
-    def _summary(self, channel: Channel, bot: Bot) -> str:
-        return (
-            f"{anyio.current_time() - self._begun:.0f} s: {channel.told:,} events told, "
-            f"{channel.lines:,} of them lines of chat; {bot.asked:,} questions answered, half of "
-            f"them within {bot.usually * 1000:.1f} ms and all within {max(bot.took) * 1000:.1f} ms"
-        )
+            await screen.draw()
 
 
 def show(demo: Demo) -> str:

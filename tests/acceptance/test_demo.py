@@ -1,25 +1,29 @@
 """`rosey-dbsvc demo`, as somebody sees it who is new."""
 
+import os
 import re
 import signal
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
-from support.databases import select
-from support.processes import ENVIRONMENT, SERVING, Running, run, running
+from support.databases import locked, select
+from support.processes import COMMAND, ENVIRONMENT, SERVING, Running, run, running
 from support.servers import NatsServer, free_port, nats_server
 from support.terminal import LINES, on_a_terminal
 
 from rosey_dbsvc import BotDatabase
 
 ENDED = (
-    r"(\d+) s: ([\d,]+) events told, ([\d,]+) of them lines of chat; ([\d,]+) questions answered, "
-    r"half of them within [\d.]+ ms and all within [\d.]+ ms\n"
+    r"(\d+) s: ([\d,]+) events told, ([\d,]+) of them lines of chat; ([\d,]+) questions answered "
+    r"within [\d.]+ ms, half of the last within [\d.]+ ms\r?\n"
 )
+HERE = "SELECT username FROM user_stats WHERE current_session_start IS NOT NULL"
+UNSENT = "SELECT id FROM outbound_messages WHERE sent = 0"
 
 
 @pytest.fixture
@@ -47,7 +51,7 @@ def test_it_shows_a_channel_beside_a_service_of_its_own_and_leaves_nothing(tmp_p
     assert (done.returncode, done.stderr) == (0, "")
     assert all(
         title in done.stdout
-        for title in ("who is here: ", "what was said", "how many were here", "outbound queue: ")
+        for title in ("who is here: ", "chat, as", "how many were here", "outbound queue: ")
     )
     seconds, told, lines, asked = numbers(done.stdout)
     assert seconds >= 3
@@ -66,7 +70,7 @@ def test_ctrl_c_ends_it_and_its_server_and_gives_the_terminal_back() -> None:
         servers = psutil.Process(terminal.pid).children(recursive=True)
         assert any("nats-server" in each.name() for each in servers)
         assert terminal.stop(signal.SIGINT) == 0
-    assert numbers(terminal.said.replace("\r\n", "\n"))
+    assert numbers(terminal.said)
     assert terminal.said.count("\x1b[?25h") == terminal.said.count("\x1b[?25l") == 1
     assert not any(each.is_running() for each in servers)
 
@@ -108,11 +112,10 @@ def test_those_who_are_made_up_leave_when_it_ends(
 ) -> None:
     assert run("demo", "--running", "--nats-url", own_server.url, "--seconds", 1).returncode == 0
     assert run("ping", "--nats-url", own_server.url).returncode == 0
-    here = "SELECT username FROM user_stats WHERE current_session_start IS NOT NULL"
     with running("--nats-url", own_server.url, "--seconds", 1, "--running", verb="demo") as other:
         assert other.wait() == 0
     assert len(select(path, "SELECT * FROM user_stats")) > 4
-    assert select(path, here) == []
+    assert select(path, HERE) == []
     assert service.stop() == 0
 
 
@@ -143,6 +146,95 @@ def test_a_service_that_is_away_is_said_and_may_return(
 
 def last_frame(said: str) -> str:
     return said.split("who is here")[-2]
+
+
+def test_a_locked_file_is_said_and_nobody_stays(
+    own_server: NatsServer, service: Running, path: Path
+) -> None:
+    arguments = ("demo", "--running", "--nats-url", own_server.url, "--db-path", path)
+    with on_a_terminal(*arguments) as terminal:
+        terminal.wait_for("✓")
+        with locked(path):
+            terminal.wait_for("no answer to rosey.db.")
+        terminal.wait_for("✓")
+        assert terminal.stop(signal.SIGINT) == 0
+    assert (select(path, HERE), select(path, UNSENT)) == ([], [])
+    assert service.stop() == 0
+
+
+def test_a_terminal_that_is_closed_leaves_nobody_behind(
+    own_server: NatsServer, service: Running, path: Path
+) -> None:
+    arguments = ("demo", "--running", "--nats-url", own_server.url, "--db-path", path)
+    with on_a_terminal(*arguments) as terminal:
+        terminal.wait_for("✓")
+        assert terminal.stop(signal.SIGHUP) == 0
+    assert len(select(path, "SELECT * FROM user_stats")) > 4
+    assert (select(path, HERE), select(path, UNSENT)) == ([], [])
+    assert service.stop() == 0
+
+
+@pytest.mark.parametrize("output", ["/dev/full", "a pipe that is closed"])
+def test_where_nothing_can_be_written_nobody_is_left_behind(
+    own_server: NatsServer, service: Running, path: Path, output: str
+) -> None:
+    writing = os.open(output, os.O_WRONLY) if output == "/dev/full" else closed_pipe()
+    process = subprocess.run(
+        [*COMMAND, "demo", "--running", "--nats-url", own_server.url, "--seconds", "2"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+        env=ENVIRONMENT,
+    )
+    os.close(writing)
+    assert process.returncode == 1
+    assert "Traceback" not in process.stderr
+    assert len(select(path, "SELECT * FROM user_stats")) > 4
+    assert select(path, HERE) == []
+    assert service.stop() == 0
+
+
+def closed_pipe() -> int:
+    reading, writing = os.pipe()
+    os.close(reading)
+    return writing
+
+
+def test_a_service_that_is_gone_at_the_end_is_said(
+    own_server: NatsServer, service: Running
+) -> None:
+    with on_a_terminal("demo", "--running", "--nats-url", own_server.url) as terminal:
+        terminal.wait_for("Ctrl-C ends it")
+        service.kill()
+        assert terminal.stop(signal.SIGINT) == 1
+    assert "no service answered at the end" in terminal.said
+    assert "Traceback" not in terminal.said
+
+
+def test_ctrl_c_ends_it_while_it_waits_for_the_first_answer(
+    own_server: NatsServer, service: Running, path: Path
+) -> None:
+    service.send(signal.SIGSTOP)
+    port = int(own_server.url.rpartition(":")[2])
+    with on_a_terminal("demo", "--running", "--nats-url", own_server.url) as terminal:
+        process = psutil.Process(terminal.pid)
+        while not any(each.raddr and each.raddr.port == port for each in process.net_connections()):
+            assert process.is_running()
+        code = terminal.stop(signal.SIGINT)
+    service.send(signal.SIGCONT)
+    assert (code, terminal.said) == (0, "ended before there was something to show\r\n")
+    assert run("ping", "--nats-url", own_server.url).returncode == 0
+    assert service.stop() == 0
+    assert select(path, "SELECT * FROM user_stats") == []
+
+
+def test_a_terminal_of_few_characters_has_others_shown_for_them(tmp_path: Path) -> None:
+    env = ENVIRONMENT | {"PYTHONIOENCODING": "ascii", "TMPDIR": str(tmp_path)}
+    done = run("demo", "--seconds", 1, env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "who is here" in done.stdout
 
 
 def test_when_its_server_dies_it_says_so_and_leaves_nothing(tmp_path: Path) -> None:

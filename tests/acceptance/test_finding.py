@@ -96,6 +96,15 @@ def test_the_numbers_are_a_table(served: str) -> None:
     assert "3 applied, 0 rejected, 0 pending" in shown.stdout
 
 
+def test_two_services_in_core_mode_are_remarked(served: str, tmp_path: Path) -> None:
+    with running("--nats-url", served, "--db-path", tmp_path / "another.db") as another:
+        another.wait_for(SERVING)
+        shown = run("stats", "--nats-url", served)
+        assert another.stop() == 0
+    assert "2 services in core mode: each applies all that is told" in shown.stdout
+    assert "in core mode" not in run("stats", "--nats-url", served).stdout
+
+
 def test_the_numbers_as_json_are_those_of_the_protocol(served: str) -> None:
     shown = json.loads(run("stats", "--nats-url", served, "--json").stdout)
     (service,) = shown

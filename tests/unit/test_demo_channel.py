@@ -24,7 +24,6 @@ class Diary:
         self.here: list[str] = []
         self.lines: list[tuple[str, str]] = []
         self.counts: list[tuple[int, int]] = []
-        self.marks: list[int] = []
         self.most = 0
         self.told: Counter[str] = Counter()
 
@@ -45,9 +44,6 @@ class Diary:
     async def log_user_count(self, chat_users: int, connected_users: int) -> None:
         assert chat_users == len(self.here)
         self.counts.append((chat_users, connected_users))
-
-    async def update_high_water_mark(self, current_user_count: int) -> None:
-        self.marks.append(current_user_count)
 
 
 async def live(channel: Channel, seconds: float) -> None:
@@ -80,13 +76,13 @@ async def test_people_come_and_go_and_what_is_told_of_them_agrees() -> None:
     assert {text for _, text in diary.lines} == set(LINES)
     assert BOT not in {name for name, _ in diary.lines}
     counts = [here for here, _ in diary.counts]
-    assert [*channel.history] == counts == diary.marks
+    assert [*channel.history] == counts
     assert len(counts) == pytest.approx(600, abs=1)
     assert min(counts) >= QUIETEST
     assert diary.most <= BUSIEST + 3
     assert max(counts) > 2 * min(counts)
     assert all(connected >= here for here, connected in diary.counts)
-    told = diary.told["joined"] + diary.told["left"] + len(diary.lines) + 2 * len(counts)
+    told = diary.told["joined"] + diary.told["left"] + len(diary.lines) + len(counts)
     assert channel.told == told
 
 
@@ -114,3 +110,42 @@ async def test_the_rate_shown_is_that_of_the_last_minute() -> None:
             assert channel.lines_per_minute == pytest.approx(90 * 60 / 50)
             await anyio.sleep(30)
             assert channel.lines_per_minute == 0
+
+
+async def test_whoever_was_about_to_come_or_to_go_when_it_was_cut_short_leaves() -> None:
+    class Slow(Diary):
+        async def user_joined(self, username: str) -> None:
+            await super().user_joined(username)
+            await anyio.sleep(1)
+
+        async def user_left(self, username: str) -> None:
+            await anyio.sleep(1)
+            if username in self.here:
+                await super().user_left(username)
+
+    for cut_after in range(60):
+        diary = Slow()
+        channel = Channel(cast("DatabaseClient", diary), 60, Random(cut_after))
+        with anyio.move_on_after(0.5 + cut_after):
+            await channel.open()
+            await channel.move()
+        await channel.close()
+        assert diary.here == []
+
+
+async def test_after_a_night_asleep_it_does_not_say_a_night_s_lines(
+    anyio_backend: tuple[str, dict[str, Any]],
+) -> None:
+    clock = anyio_backend[1]["clock"]
+    diary = Diary()
+    channel = Channel(cast("DatabaseClient", diary), 600, Random(5))
+    await channel.open()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(channel.talk)
+        await anyio.sleep(30)
+        before = len(diary.lines)
+        clock.jump(8 * 3600)
+        await anyio.sleep(1)
+        tasks.cancel_scope.cancel()
+    assert before == pytest.approx(300, abs=90)
+    assert len(diary.lines) - before < 60
