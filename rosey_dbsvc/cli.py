@@ -116,7 +116,7 @@ def run(
     maintain_every: MaintainEvery = DEFAULT_MAINTAIN_EVERY,
     metrics_address: MetricsAddress = "",
 ) -> None:
-    """Serve until SIGINT or SIGTERM, which lets it finish; a second one does not.
+    """Serve until SIGINT, SIGTERM or SIGHUP, which lets it finish; a second one does not.
 
     Exit codes: 0 stopped as asked, 1 failed while running, 2 could not start.
     """

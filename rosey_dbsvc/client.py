@@ -50,8 +50,9 @@ class DatabaseClient:
 
     Events are published and come back at once; queries are requested. Arguments are checked before
     they leave. Every method may raise InvalidPayload, for an argument that the operation does not
-    take, and ConnectionLost; a query besides NotServed, TimedOut, Refused and UnknownReply. A
-    service that reads a stream and is behind answers with what it has (docs/durability.md).
+    take, and ConnectionLost; a query besides NotServed, TimedOut, Refused and UnknownReply. With
+    URLs, entering may raise NoServer, ConnectionRefused or InvalidSettings: it does not wait for a
+    server. A service that reads a stream and is behind answers with what it has.
     """
 
     def __init__(

@@ -78,7 +78,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """How `rosey-dbsvc run` runs. Raises InvalidSettings, naming the flag."""
 
     nats_urls: tuple[str, ...] = ()
-    """As `check_url` returns them. Empty: the server on this machine, or one of our own."""
+    """Such as nats://host:4222. Empty: the server on this machine, or one of our own."""
     local_port: int = DEFAULT_LOCAL_PORT
     """Without `nats_urls`: where a server is looked for on this machine, or else started."""
     db_path: str = DEFAULT_DB_PATH

@@ -58,6 +58,7 @@ def test_it_shows_a_channel_beside_a_service_of_its_own_and_leaves_nothing(tmp_p
     assert told > lines > 5
     assert asked > 4
     assert done.stdout.endswith(f"the database had each of the {lines} lines\n")
+    assert "Ctrl-C" not in done.stdout
     assert re.search(r"│ ✓ \w+", done.stdout)
     assert re.search(r"┤.*█", done.stdout)
     assert [*tmp_path.iterdir()] == []

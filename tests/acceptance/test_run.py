@@ -57,7 +57,7 @@ def own_server() -> Iterator[NatsServer]:
         yield server
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_it_serves_until_a_signal_and_says_so_in_one_line_each(
     own_server: NatsServer, path: Path, number: signal.Signals
 ) -> None:
@@ -263,6 +263,20 @@ def test_without_a_url_it_uses_the_server_on_this_machine(
         process.wait_for(f"serving .* of nats://localhost:{own_server.port}")
         assert children(process) == []
         assert process.stop() == 0
+
+
+def test_under_nohup_it_serves_on_when_the_terminal_is_closed(
+    own_server: NatsServer, path: Path
+) -> None:
+    command = ("nohup", *COMMAND)
+    arguments = ("--nats-url", own_server.url, "--db-path", path)
+    with running(*arguments, command=command) as process:
+        process.wait_for(SERVING)
+        process.send(signal.SIGHUP)
+        publish(own_server.url, 3)
+        assert process.stop() == 0
+        assert "SIGHUP" not in process.said
+        assert "3 events applied" in process.said
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

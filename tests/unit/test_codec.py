@@ -99,3 +99,9 @@ def test_rows_are_encoded_up_to_a_size_and_not_beyond(rows: list[dict[str, Any]]
 def test_what_json_does_not_know_is_an_error_that_says_so() -> None:
     with pytest.raises(TypeError, match="returned a object, which is not JSON"):
         encode([object()], 100)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_no_payload_at_all_is_said_as_such(operation: type[Operation]) -> None:
+    with pytest.raises(InvalidPayload, match=r"there is no payload: send \{\} at least"):
+        decode(operation, b"")

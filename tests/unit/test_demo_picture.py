@@ -104,6 +104,12 @@ def test_where_the_people_are_from_is_said() -> None:
     assert "Ctrl-C ends it, the file is /x/bot.db" in in_file
 
 
+def test_when_it_is_over_nothing_is_left_to_end() -> None:
+    over = "\n".join(drawn(MOMENT._replace(is_over=True, path="/x/bot.db")))
+    assert "Ctrl-C" not in over
+    assert "/x/bot.db" not in over
+
+
 def test_the_counts_fill_their_panel_and_no_more() -> None:
     for width in (40, 80, 101, 200):
         lines = drawn(MOMENT._replace(history=[9] * 500), width)
