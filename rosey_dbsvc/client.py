@@ -75,7 +75,7 @@ class DatabaseClient:
             raise InvalidSettings("a client takes a connection of nats-py's, or nats://host:4222")
         check_seconds(timeout, "timeout")
         self._prefix = check_prefix(prefix)
-        self._how = partial(NatsWire, timeout=timeout, durable=durable)
+        self._how = partial(NatsWire, prefix=prefix, timeout=timeout, durable=durable)
         self._credentials = credentials
         self._nats = servers
         self._wire: Wire | None = None

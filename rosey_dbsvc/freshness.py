@@ -1,7 +1,5 @@
 """What a query waits for, so that it sees what was published before it."""
 
-import json
-import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, Protocol
@@ -9,8 +7,8 @@ from typing import Final, Protocol
 import anyio
 from nats.aio.client import Client
 
+from rosey_dbsvc import question
 from rosey_dbsvc.connection import GONE
-from rosey_dbsvc.contract import MessageLog
 from rosey_dbsvc.counts import Counts
 from rosey_dbsvc.errors import DatabaseFailed
 from rosey_dbsvc.patience import Patience
@@ -24,10 +22,6 @@ MOST_BEHIND: Final = 1.0
 
 STALE: Final = "Rosey-Stale"
 UNKNOWN: Final = "unknown"
-
-QUESTION: Final = b'{"username": "rosey-dbsvc", "message": ""}'
-NEVER: Final = str(2**63 - 1)
-ANSWER: Final = re.compile(r"wrong last sequence: (\d+)")
 
 Headers = dict[str, str]
 Wait = Callable[[], Awaitable[Headers | None]]
@@ -65,11 +59,6 @@ class Delivered:
 class Horizon:
     """Lets queries wait until the database has what the stream had when they came.
 
-    The stream is asked in the way that events come: with a message that waits in line behind all
-    that was published before, and is then refused, since it expects a last sequence that no stream
-    has. (A request for STREAM.INFO overtakes them.) To others who listen to events it is a line of
-    chat without text, which this contract ignores.
-
     In a cluster, what a bot has published and what it asks afterwards may come by different ways,
     if the bot, the stream and this service are each on another server. It is asked twice to give
     the event time; nothing rules out that this is not enough.
@@ -85,8 +74,8 @@ class Horizon:
         clustered: bool,
     ) -> None:
         self._nc = nc
-        self._subject = f"{prefix}.{MessageLog.name}"
-        self._headers = {"Nats-Expected-Stream": stream, "Nats-Expected-Last-Sequence": NEVER}
+        self._subject = question.subject(prefix)
+        self._headers = question.headers(stream)
         self._writer = writer
         self._counts = counts
         self._times = 2 if clustered else 1
@@ -132,9 +121,8 @@ class Horizon:
     async def _question(self) -> int | None:
         try:
             reply = await self._nc.request(
-                self._subject, QUESTION, timeout=MOST_BEHIND, headers=self._headers
+                self._subject, question.QUESTION, timeout=MOST_BEHIND, headers=self._headers
             )
-            found = ANSWER.search(json.loads(reply.data)["error"]["description"])
-        except (*GONE, ValueError, TypeError, LookupError):
+        except GONE:
             return None
-        return int(found[1]) if found else None
+        return question.read_answer(reply.data)

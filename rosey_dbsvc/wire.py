@@ -19,7 +19,7 @@ from nats.errors import (
 from nats.errors import TimeoutError as NoReplyError
 from nats.js.errors import APIError
 
-from rosey_dbsvc import codec
+from rosey_dbsvc import codec, question
 from rosey_dbsvc.connection import GONE, describe
 from rosey_dbsvc.errors import (
     ConnectionLost,
@@ -56,11 +56,12 @@ class Wire(Protocol):
 class NatsWire:
     """Over a connection. Raises ConnectionLost, NotStored, NotServed, TimedOut and Refused."""
 
-    def __init__(self, nc: Client, timeout: float, *, durable: bool) -> None:
+    def __init__(self, nc: Client, prefix: str, timeout: float, *, durable: bool) -> None:
         self._nc = nc
+        self._prefix = prefix
         self._timeout = timeout
         self._publish = self._store if durable else nc.publish
-        self._is_acknowledged = False
+        self._is_stream_known = False
         self._under_way: set[CancelScope] = set()
         self._left = False
 
@@ -115,25 +116,36 @@ class NatsWire:
         """Publish once; return what may pass, and raise what does not."""
         js = self._nc.jetstream()
         try:
+            await self._know_the_stream(subject)
             await js.publish(subject, payload, ACKNOWLEDGED_WITHIN, headers=headers)
         except (MaxPayloadError, *CLOSED):
             raise
         except (ValueError, TypeError, LookupError) as error:
             raise NotStored(f"what answers for {subject} is no stream") from error
         except GONE as error:
-            self._raise_for_good(subject, error)
+            if isinstance(error, APIError) and (error.code or 0) < OURS_TO_WAIT_FOR:
+                raise NotStored(f"the stream does not take {subject}: {_why(error)}") from error
             return error
-        self._is_acknowledged = True
         return None
 
-    def _raise_for_good(self, subject: str, error: Exception) -> None:
-        if isinstance(error, APIError) and (error.code or 0) < OURS_TO_WAIT_FOR:
-            raise NotStored(f"the stream does not take {subject}: {_why(error)}") from error
-        # A service in core mode would apply each of them.
-        if isinstance(error, NoReplyError) and not self._is_acknowledged:
+    async def _know_the_stream(self, subject: str) -> None:
+        """See that there is one, once: a service in core mode would apply each attempt."""
+        if self._is_stream_known:
+            return
+        try:
+            reply = await self._nc.request(
+                question.subject(self._prefix),
+                question.QUESTION,
+                timeout=ACKNOWLEDGED_WITHIN,
+                headers=question.headers(),
+            )
+        except NoReplyError as error:
             raise NotStored(
                 f"nobody acknowledges {subject}: is the service run with --durable?"
             ) from error
+        if question.read_answer(reply.data) is None:
+            raise NotStored(f"what answers for {subject} is no stream")
+        self._is_stream_known = True
 
     async def _request(self, subject: str, payload: bytes) -> Msg:
         try:

@@ -297,6 +297,8 @@ async def test_a_prefix_that_begins_no_subject_is_refused(nc: Client) -> None:
 
 # With the stream's word
 
+STREAM_AT_3 = b'{"error": {"code": 400, "description": "wrong last sequence: 3"}}'
+
 
 async def test_over_a_dying_server_every_event_is_stored_once(
     tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
@@ -364,20 +366,35 @@ async def test_without_a_stream_an_event_is_not_taken_for_stored(
         await db.user_joined("alice")
 
 
-@pytest.mark.parametrize("body", [b"", b"hello", b"[]", b"{}", b"null"])
+@pytest.mark.parametrize("subject", ["message.log", "*.*"])
+@pytest.mark.parametrize("body", [b"", b"hello", b"[]", b"{}", b"null", b'{"error": {}}'])
 async def test_who_answers_and_is_no_stream_is_an_error_of_ours(
-    nc: Client, prefix: str, body: bytes
+    nc: Client, prefix: str, subject: str, body: bytes
 ) -> None:
     async def give(msg: Msg) -> None:
         await nc.publish(msg.reply, body)
 
-    await nc.subscribe(f"{prefix}.user.joined", cb=give)
+    await nc.subscribe(f"{prefix}.{subject}", cb=give)
     await nc.flush()
-    with pytest.raises(NotStored):
+    with pytest.raises(NotStored, match="no stream"):
         await DatabaseClient(nc, prefix=prefix, durable=True).user_joined("alice")
 
 
-async def test_a_service_without_a_stream_is_told_once(
+@pytest.mark.parametrize("body", [b"", b"hello", b"[]", b"{}", b"null"])
+async def test_an_acknowledgement_that_is_none_is_an_error_of_ours(
+    nc: Client, prefix: str, body: bytes
+) -> None:
+    async def give(msg: Msg) -> None:
+        is_question = msg.subject.endswith("message.log")
+        await nc.publish(msg.reply, STREAM_AT_3 if is_question else body)
+
+    await nc.subscribe(f"{prefix}.*.*", cb=give)
+    await nc.flush()
+    with pytest.raises(NotStored, match=r"user\.joined is no stream"):
+        await DatabaseClient(nc, prefix=prefix, durable=True).user_joined("alice")
+
+
+async def test_a_service_without_a_stream_is_told_nothing(
     nc: Client,
     prefix: str,
     path: Path,
@@ -389,7 +406,10 @@ async def test_a_service_without_a_stream_is_told_once(
         db = DatabaseClient(nc, prefix=prefix, durable=True)
         with pytest.raises(NotStored, match="is the service run with --durable"):
             await db.user_chat_message("alice", "hi")
-        assert len(await db.recent_chat()) == 1
+        with pytest.raises(NotStored):
+            await db.user_joined("alice")
+        assert await db.recent_chat() == []
+    assert await rows(path, "SELECT * FROM user_stats") == []
 
 
 async def test_an_event_that_is_under_way_when_the_client_is_left_is_an_error_of_ours(
@@ -404,7 +424,7 @@ async def test_an_event_that_is_under_way_when_the_client_is_left_is_an_error_of
         with pytest.raises(ConnectionLost):
             await db.user_joined("alice")
 
-    await nc.subscribe(f"{prefix}.user.joined", cb=hear)
+    await nc.subscribe(f"{prefix}.>", cb=hear)
     await nc.flush()
     with anyio.fail_after(1.5):
         async with (

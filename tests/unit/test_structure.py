@@ -11,7 +11,7 @@ ROOMS = """
 __main__ cli options running demo host replaying backup maintaining signals progress statements
 systemd embedded exposing metrics statistics
 finding client wire service serving discovery source follower pulling stream
-consumer answers freshness events intake unless threads upkeep writer opening lock storage
+consumer answers freshness question events intake unless threads upkeep writer opening lock storage
 cursor grouping database patience connection logs tables settings credentials faults codec
 counts contract errors
 """.split()
