@@ -235,6 +235,7 @@ def ping(
     ] = 2.0,
 ) -> None:
     """See whether a service answers: 0 if one does, 1 if not, as for a container's health check."""
+    from rosey_dbsvc.codec import shorten
     from rosey_dbsvc.finding import find
 
     try:
@@ -244,7 +245,8 @@ def ping(
     if not found:
         raise NotServed(f"no service answers under {prefix}")
     service = found[0]
-    typer.echo(f"{service['name']} {service['version']} serves {prefix}, its id is {service['id']}")
+    answer = f"{service['name']} {service['version']} serves {prefix}, its id is {service['id']}"
+    typer.echo(shorten(answer))
 
 
 @app.command()

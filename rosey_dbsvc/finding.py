@@ -1,10 +1,11 @@
 """Services, asked for what they say of themselves."""
 
-import json
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypedDict, TypeVar
 
 import anyio
+import msgspec
+from msgspec import Meta
 from nats.aio.client import Client
 from nats.errors import Error
 
@@ -16,8 +17,42 @@ from rosey_dbsvc.errors import DbsvcError, NotServed
 WAIT: Final = 0.5
 """How long services have to answer when all of them are asked for, in seconds."""
 
-Service = dict[str, Any]
 T = TypeVar("T")
+
+
+Service = dict[str, Any]
+"""What one says of itself, as it is."""
+
+Number = Annotated[float, Meta(ge=0, le=2**63)]
+
+
+class Answer(TypedDict):
+    """What has to be in each answer; the protocol has more."""
+
+    id: Annotated[str, Meta(min_length=1)]
+    name: str
+    version: str
+    metadata: dict[str, str]
+
+
+class Endpoint(TypedDict):
+    """What has to be told of an operation."""
+
+    name: str
+    num_requests: Number
+    num_errors: Number
+    average_processing_time: Number
+    last_error: str
+    data: dict[str, Number]
+
+
+class Stats(Answer):
+    """What has to be in an answer to STATS."""
+
+    endpoints: Annotated[list[Endpoint], Meta(min_length=1)]
+
+
+KINDS: Final = {"PING": Answer, "STATS": Stats}
 
 
 class Finder:
@@ -39,17 +74,20 @@ class Finder:
                     msg = await subscription.next_msg(timeout=wait + 1)
                     if not msg.data:  # nobody listens
                         break
-                    if (service := self._read(msg.data)) is not None:
+                    service = read(msg.data, verb)
+                    if service is not None and service["metadata"].get("prefix") == self._prefix:
                         found.append(service)
-        return sorted(found, key=lambda service: str(service["id"]))
+        return sorted(found, key=lambda service: service["id"])
 
-    def _read(self, data: bytes) -> Service | None:
-        try:
-            service = json.loads(data)
-            ours = service["metadata"]["prefix"] == self._prefix and service["id"]
-        except (ValueError, LookupError, TypeError):
-            return None
-        return service if ours else None
+
+def read(data: bytes, verb: str) -> Service | None:
+    """Return an answer as it is, None if it is not one: anybody may give it."""
+    try:
+        service: Service = msgspec.json.decode(data)
+        msgspec.convert(service, KINDS[verb])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return service
 
 
 def find(

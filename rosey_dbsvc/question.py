@@ -13,7 +13,7 @@ from rosey_dbsvc.contract import MessageLog
 
 QUESTION: Final = b'{"username": "rosey-dbsvc", "message": ""}'
 NEVER: Final = str(2**63 - 1)
-ANSWER: Final = re.compile(r"wrong last sequence: (\d+)")
+ANSWER: Final = re.compile(r"wrong last sequence: (\d{1,19})(?!\d)")
 
 
 def subject(prefix: str) -> str:
@@ -31,6 +31,6 @@ def read_answer(data: bytes) -> int | None:
     """Return the last sequence, None if what answers is no stream, or another."""
     try:
         found = ANSWER.search(json.loads(data)["error"]["description"])
-    except (ValueError, TypeError, LookupError):
+    except (ValueError, TypeError, LookupError, RecursionError):
         return None
     return int(found[1]) if found else None

@@ -9,8 +9,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from rosey_dbsvc.codec import shorten
 from rosey_dbsvc.finding import Finder, Service
 
+MOST_SHOWN: Final = 1000
+"""How many characters of a caption: an answer may be a stranger's."""
+LATEST: Final = 253_402_300_799
+"""The end of what a date can say, in Unix seconds."""
 EVERY: Final = 1.0
 """How often the live view is renewed, in seconds."""
 
@@ -39,12 +44,17 @@ def _remarks(services: list[Service]) -> list[Text]:
 def _show(service: Service, seen: Seen | None) -> RenderableType:
     metadata, data = service["metadata"], service["endpoints"][0]["data"]
     title = f"{service['name']} {service['version']}: {', '.join(metadata.values())}"
-    table = Table(*HEADINGS, title=title, caption=_caption(data), title_justify="left")
+    table = Table(
+        *HEADINGS,
+        title=Text(shorten(title)),
+        caption=Text(shorten(_caption(data), MOST_SHOWN)),
+        title_justify="left",
+    )
     for column in table.columns[1:5]:
         column.justify = "right"
     for endpoint in service["endpoints"]:
         before = None if seen is None else seen.get((service["id"], endpoint["name"]))
-        table.add_row(*map(Text, _cells(endpoint, before)))
+        table.add_row(*(Text(shorten(cell)) for cell in _cells(endpoint, before)))
     return table
 
 
@@ -62,11 +72,13 @@ def _cells(endpoint: dict[str, Any], before: int | None) -> list[str]:
 
 def _caption(data: dict[str, Any]) -> str:
     counts = [f"{data[name]:,} {name}" for name in data if name != "last_commit"]
-    return ", ".join([*counts, f"last commit {_when(data['last_commit'])}"])
+    return ", ".join([*counts, f"last commit {_when(data.get('last_commit', 0))}"])
 
 
 def _when(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if at else "never"
+    if not at:
+        return "never"
+    return datetime.fromtimestamp(min(at, LATEST), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def print_once(services: list[Service]) -> None:
