@@ -46,6 +46,7 @@ def test_any_bytes_are_an_answer_or_none(data: bytes) -> None:
 
 
 @given(fields, st.lists(endpoints))
+@example({}, [{**ENDPOINT, "data": {"last_commit": 2**62}}])
 def test_what_is_taken_for_an_answer_can_be_shown(
     given_fields: dict[str, Any], given_endpoints: list[Any]
 ) -> None:
