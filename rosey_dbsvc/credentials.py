@@ -21,8 +21,10 @@ class Credentials(Struct, frozen=True, kw_only=True):
     """
 
     user: str = ""
+    """Goes with a password."""
     password: str = ""
     token: str = ""
+    """In place of both."""
     creds: str = ""
     """A file with a JWT and the seed of its key, as `nsc` makes it."""
     nkey: str = ""
