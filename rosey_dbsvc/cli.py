@@ -53,6 +53,8 @@ def main() -> None:
     except DbsvcError as error:
         fail(error)
     except OSError as error:  # such as of standard output
+        if error.errno is None:
+            raise
         fail(DbsvcError(str(error)))
     except KeyboardInterrupt:  # before there is a service to stop
         sys.exit(128 + signal.SIGINT)
@@ -154,7 +156,7 @@ def replay(
 
     The server has to be there: one that a service has started runs as long as the service. Broken
     off, it goes on where it was when it is called again. Exit codes: 0 all that the stream had is
-    in the file, 1 failed, 2 could not start, 130 or 143 ended by a signal.
+    in the file, 1 failed, 2 could not start, 128 and its number ended by a signal.
     """
     from rosey_dbsvc import logs, progress
     from rosey_dbsvc.replaying import replay
@@ -186,7 +188,7 @@ def backup(
     """Copy the database to DEST, whole and checked, also while a service writes it.
 
     DEST is as it was until the copy is complete. Exit codes: 0 done, 1 failed, 2 could not start,
-    130 or 143 ended by a signal.
+    128 and its number ended by a signal.
     """
     from rosey_dbsvc import progress
     from rosey_dbsvc.backup import back_up
@@ -214,7 +216,7 @@ def maintain(
 
     A service does the first by itself: see `run --maintain-every`. Old are 30 days for the history
     of user counts, 7 for outbound messages that are sent, and 90 for revoked tokens. Exit codes: 0
-    done, 1 failed, 2 could not start, 130 or 143 ended by a signal.
+    done, 1 failed, 2 could not start, 128 and its number ended by a signal.
     """
     from rosey_dbsvc import progress
     from rosey_dbsvc.maintaining import maintain

@@ -11,6 +11,8 @@ from rosey_dbsvc.errors import DbsvcError, InvalidPayload, ReplyTooLarge, Unknow
 
 ERROR: Final = "Nats-Service-Error"
 ERROR_CODE: Final = "Nats-Service-Error-Code"
+STALE: Final = "Rosey-Stale"
+"""By how many events an answer is behind the stream, or that this is not known."""
 
 T = TypeVar("T", bound=Operation)
 R = TypeVar("R")

@@ -301,10 +301,12 @@ async def _attempt(door: Door, watch: Watch) -> tuple[Client, Watch]:
 
 async def close(nc: Client) -> None:
     """Send what is still to be sent, and close, within bounds and whatever is cancelled."""
-    for goodbye in (nc.drain, nc.close):
+    # A drain that is cut off leaves tasks behind: none is begun if nobody answers.
+    for goodbyes in ((nc.flush, nc.drain), (nc.close,)):
         with anyio.move_on_after(GOODBYE, shield=True), suppress(*GONE):
-            if not nc.is_closed:
-                await goodbye()
+            for goodbye in goodbyes:
+                if not nc.is_closed:
+                    await goodbye()
 
 
 @asynccontextmanager

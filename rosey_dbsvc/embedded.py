@@ -30,7 +30,10 @@ GOODBYE: Final = 5.0
 """How long the server may take to end, in seconds."""
 
 # Standard input ends when this process does, however it does; and the shell when the server does.
-GUARD: Final = 'exec 3<&0; "$@" 3<&- & server=$!; (cat <&3 >/dev/null; kill $server) & wait $server'
+GUARD: Final = (
+    'exec 3<&0; "$@" 3<&- & server=$!; '
+    "(cat <&3 >/dev/null; kill $server; kill -CONT $server) & wait $server"
+)
 
 SAME_SIGNAL: Final = 0.2
 """How much later a signal to all of a service's processes may reach this one, in seconds."""

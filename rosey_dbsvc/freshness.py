@@ -8,6 +8,7 @@ import anyio
 from nats.aio.client import Client
 
 from rosey_dbsvc import question
+from rosey_dbsvc.codec import STALE
 from rosey_dbsvc.connection import GONE
 from rosey_dbsvc.counts import Counts
 from rosey_dbsvc.errors import DatabaseFailed
@@ -20,7 +21,6 @@ PATIENCE: Final = 5.0
 MOST_BEHIND: Final = 1.0
 """How long it waits for the database to come up with the stream, in seconds."""
 
-STALE: Final = "Rosey-Stale"
 UNKNOWN: Final = "unknown"
 
 Headers = dict[str, str]

@@ -53,6 +53,10 @@ def check_file(path: str | os.PathLike[str]) -> None:
     if not os.fspath(path):
         raise CannotOpen("the path of the database is empty")
     file = Path(os.path.realpath(path))
+    try:
+        file.exists()
+    except OSError as error:
+        raise CannotOpen(f"no file can have that name: {error.strerror}") from None
     if file.is_dir():
         raise CannotOpen(f"{file} is a directory: name a file in it")
     if not file.parent.is_dir():

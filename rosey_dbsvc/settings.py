@@ -106,6 +106,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         check_prefix(self.prefix)
         if not 1 <= self.local_port <= LAST_PORT:
             raise InvalidSettings(f"--local-port takes 1 to {LAST_PORT}")
+        if self.metrics is not None and not 0 <= self.metrics.port <= LAST_PORT:
+            raise InvalidSettings(f"--metrics-address takes a port of 0 to {LAST_PORT}")
         check_seconds(self.stop_timeout, "--stop-timeout")
 
 

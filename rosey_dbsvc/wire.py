@@ -17,10 +17,11 @@ from nats.errors import (
     NoRespondersError,
 )
 from nats.errors import TimeoutError as NoReplyError
-from nats.js.errors import APIError
+from nats.js.errors import APIError, ServiceUnavailableError
 
 from rosey_dbsvc import codec, question
 from rosey_dbsvc.connection import GONE, describe
+from rosey_dbsvc.contract import StatsRecentChatGet
 from rosey_dbsvc.errors import (
     ConnectionLost,
     InvalidPayload,
@@ -35,8 +36,6 @@ STORED_WITHIN: Final = 60.0
 ACKNOWLEDGED_WITHIN: Final = 2.0
 """When it is published again, in seconds."""
 PAUSE: Final = 0.1
-OURS_TO_WAIT_FOR: Final = 500
-"""From this code on, an error of a stream's may pass."""
 
 CLOSED: Final = (ConnectionClosedError, ConnectionDrainingError)
 
@@ -123,7 +122,7 @@ class NatsWire:
         except (ValueError, TypeError, LookupError) as error:
             raise NotStored(f"what answers for {subject} is no stream") from error
         except GONE as error:
-            if isinstance(error, APIError) and (error.code or 0) < OURS_TO_WAIT_FOR:
+            if isinstance(error, APIError) and (error.code or 0) < question.ITS_OWN:
                 raise NotStored(f"the stream does not take {subject}: {_why(error)}") from error
             return error
         return None
@@ -140,12 +139,25 @@ class NatsWire:
                 headers=question.headers(),
             )
         except NoReplyError as error:
-            raise NotStored(
-                f"nobody acknowledges {subject}: is the service run with --durable?"
-            ) from error
+            if await self._is_served_without_stream():
+                raise NotStored(
+                    f"nobody acknowledges {subject}: is the service run with --durable?"
+                ) from error
+            raise
+        if question.may_pass(reply.data):
+            raise ServiceUnavailableError(code=question.ITS_OWN)
         if question.read_answer(reply.data) is None:
             raise NotStored(f"what answers for {subject} is no stream")
         self._is_stream_known = True
+
+    async def _is_served_without_stream(self) -> bool:
+        """Return whether a service answers, and not as one whose stream is away."""
+        query = f"{self._prefix}.{StatsRecentChatGet.name}"
+        try:
+            reply = await self._nc.request(query, b"{}", timeout=ACKNOWLEDGED_WITHIN)
+        except GONE:
+            return False
+        return not {codec.STALE, codec.ERROR_CODE} & set(reply.headers or {})
 
     async def _request(self, subject: str, payload: bytes) -> Msg:
         try:

@@ -57,6 +57,7 @@ class Bot:
         self._channel = channel
         self._file = file
         self._ours: set[int] = set()
+        """What was ever queued: that it was said may not have arrived."""
 
     @property
     def path(self) -> str:
@@ -117,7 +118,6 @@ class Bot:
         """Say the first message of the queue. One that others have queued is for their bot."""
         for message in [each for each in self.waiting if each["id"] in self._ours][:1]:
             await self._channel.say_for(message)
-            self._ours.discard(message["id"])
             self.sent.append(message)
 
     async def _queue(self, texts: list[str]) -> None:

@@ -58,7 +58,7 @@ class Channel:
         self._seconds: deque[int] = deque(maxlen=MINUTE)
         self._counted = 0
         self._met: set[str] = set()
-        """Who may be here, as far as the database knows."""
+        """Who has ever come, or was about to."""
 
     @property
     def lines_per_minute(self) -> float:
@@ -114,11 +114,10 @@ class Channel:
         await self._tell(self._db.mark_outbound_sent(message["id"]))
 
     async def close(self) -> None:
-        """Let everybody go, also who was about to come or to go when it was cut short."""
+        """Let everybody go who has ever come: what was told while nobody listened is forgotten."""
         self.present.clear()
         for name in sorted(self._met):
             await self._tell(self._db.user_left(name))
-            self._met.remove(name)
 
     def _absent(self) -> list[str]:
         return [name for name in NAMES if name not in self.present]
@@ -131,7 +130,6 @@ class Channel:
     async def _go(self, name: str) -> None:
         self.present.remove(name)
         await self._tell(self._db.user_left(name))
-        self._met.remove(name)
 
     async def _tell(self, telling: Awaitable[None]) -> None:
         await telling

@@ -69,14 +69,14 @@ class File:
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        if not Path(self.path).exists():
-            raise DatabaseFailed(f"there is no database {self.path}")
         try:
+            if not Path(self.path).exists():
+                raise DatabaseFailed(f"there is no database {self.path}")
             uri = f"{Path(self.path).absolute().as_uri()}?mode=rw"
             conn = sqlite3.connect(uri, uri=True)
             try:
                 yield conn
             finally:
                 conn.close()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise DatabaseFailed(f"{self.path}: {error}") from error

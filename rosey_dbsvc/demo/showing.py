@@ -2,6 +2,7 @@
 
 import signal
 import socket
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from random import Random
 from typing import Final
@@ -16,17 +17,31 @@ from rosey_dbsvc.demo.bot import Bot
 from rosey_dbsvc.demo.channel import Channel
 from rosey_dbsvc.demo.file import File
 from rosey_dbsvc.demo.screen import Screen
-from rosey_dbsvc.errors import ConnectionLost, DatabaseFailed, DbsvcError, NotServed, sole_error
+from rosey_dbsvc.errors import (
+    ConnectionLost,
+    DatabaseFailed,
+    NotServed,
+    Refused,
+    TimedOut,
+    UnknownReply,
+    sole_error,
+)
 from rosey_dbsvc.host import serve
 from rosey_dbsvc.settings import DEFAULT_PREFIX, Settings
 from rosey_dbsvc.signals import obey_signals
 
 TIMEOUT: Final = 2.0
 """How long a service that runs may take to answer, in seconds."""
-FAREWELL: Final = 10.0
-"""How long it may take to leave nothing behind, in seconds."""
+FAREWELL: Final = 20.0
+"""How long it may take to leave nothing behind, in seconds; a second signal ends it."""
+PAUSE: Final = 0.2
 FAILS_WITHIN: Final = 5.0
 """How long a service may take to fail, in seconds, when its client is left."""
+
+
+LEFT_BEHIND: Final = (
+    "no service answered at the end: people and messages of the demo's may stay in its database"
+)
 
 
 class Demo(Struct, frozen=True, kw_only=True):
@@ -127,15 +142,12 @@ class Showing:
         """Have nobody and nothing stay in the database of others. Raises NotServed."""
         with self._farewell:
             self._farewell.deadline = anyio.current_time() + FAREWELL
-            for step in (channel.close, bot.close):
-                with suppress(DbsvcError):
-                    await step()
-            with suppress(DbsvcError):
-                await bot.ask()  # when it is answered, all that was told is in the database
+            with suppress(ConnectionLost, NotServed):
+                for step in (channel.close, bot.close):
+                    await _insist(step)
+                await _insist(bot.ask)  # when it is answered, all that was told is applied
                 return
-        raise NotServed(
-            "no service answered at the end: some who are simulated may stay in its file"
-        )
+        raise NotServed(LEFT_BEHIND)
 
     async def _live(self, channel: Channel, bot: Bot, screen: Screen) -> None:
         await channel.open()
@@ -153,6 +165,15 @@ def show(demo: Demo) -> str:
         return await Showing(demo).run()
 
     return anyio.run(run)
+
+
+async def _insist(step: Callable[[], Awaitable[None]]) -> None:
+    """Take the step until it succeeds: a file that is locked, or a query in vain, may pass."""
+    while True:
+        try:
+            return await step()
+        except (DatabaseFailed, Refused, TimedOut, UnknownReply):
+            await anyio.sleep(PAUSE)
 
 
 def _free_port() -> int:

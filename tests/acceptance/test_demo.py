@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.databases import locked, select
+from support.databases import lock_elsewhere, locked, select
 from support.processes import COMMAND, ENVIRONMENT, SERVING, Running, run, running
 from support.servers import NatsServer, free_port, nats_server
 from support.terminal import LINES, on_a_terminal
@@ -161,6 +161,39 @@ def test_a_locked_file_is_said_and_nobody_stays(
         assert terminal.stop(signal.SIGINT) == 0
     assert (select(path, HERE), select(path, UNSENT)) == ([], [])
     assert service.stop() == 0
+
+
+def test_a_file_that_is_locked_at_the_end_is_waited_for(
+    own_server: NatsServer, service: Running, path: Path
+) -> None:
+    arguments = ("demo", "--running", "--nats-url", own_server.url, "--db-path", path)
+    with on_a_terminal(*arguments) as terminal:
+        terminal.wait_for("✓")
+        with lock_elsewhere(path) as holding:
+            os.kill(terminal.pid, signal.SIGINT)
+            for _ in range(3):  # each asks for two seconds, in vain
+                assert run("demo", "--running", "--nats-url", own_server.url).returncode == 1
+            holding.communicate()
+        code = terminal.wait()
+    assert (select(path, HERE), select(path, UNSENT)) == ([], [])
+    assert code == 0
+    assert service.stop() == 0
+
+
+def test_what_was_told_while_no_service_was_there_is_told_again_at_the_end(
+    own_server: NatsServer, service: Running, path: Path
+) -> None:
+    arguments = ("demo", "--running", "--nats-url", own_server.url, "--db-path", path)
+    with on_a_terminal(*arguments, "--rate", "6000") as terminal:
+        terminal.wait_for("✓")
+        service.kill()
+        for _ in range(16):  # some come and go meanwhile
+            terminal.wait_for("no service listens")
+        with running("--nats-url", own_server.url, "--db-path", path) as again:
+            again.wait_for(SERVING)
+            assert terminal.stop(signal.SIGINT) == 0
+            assert (select(path, HERE), select(path, UNSENT)) == ([], [])
+            assert again.stop() == 0
 
 
 def test_a_terminal_that_is_closed_leaves_nobody_behind(

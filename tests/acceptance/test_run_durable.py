@@ -272,6 +272,13 @@ def test_a_file_with_a_history_of_its_own_is_not_mixed_with_that_of_a_stream(
     assert numbers(late) == list(range(20, 30))
 
 
+def test_a_name_that_no_file_can_have_is_a_reason_not_to_start(tmp_path: Path) -> None:
+    refused = run("run", "--db-path", tmp_path / ("a" * 300), "--local-port", free_port())
+    assert refused.returncode == 2
+    assert "no file can have that name: File name too long" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
 def test_a_path_that_cannot_be_makes_no_folder(tmp_path: Path) -> None:
     gone = tmp_path / "gone" / "bot_data.db"
     refused = run("run", "--durable", "--db-path", gone, "--local-port", free_port())

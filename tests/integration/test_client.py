@@ -311,7 +311,7 @@ async def test_over_a_dying_server_every_event_is_stored_once(
         async with DatabaseService(server.url, path, durable=Durable()):
             db = DatabaseClient(nc, durable=True)
             for number in range(300):
-                if number % 100 == 50:
+                if number % 100 == 0:  # also before the first
                     await to_thread.run_sync(server.kill)
                     await to_thread.run_sync(server.start)
                 await db.user_chat_message("alice", str(number))
@@ -328,6 +328,25 @@ async def all_of(db: DatabaseClient, count: int) -> list[ChatLine]:
             said = await db.recent_chat(limit=1000)
         await anyio.sleep(0.05)
     return said
+
+
+async def test_jetstream_that_cannot_now_is_waited_for(
+    nc: Client, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "PAUSE", 0.01)
+    unavailable = b'{"error": {"code": 503, "description": "temporarily unavailable"}}'
+    answers = iter([unavailable, unavailable, STREAM_AT_3])
+
+    async def give(msg: Msg) -> None:
+        is_question = msg.subject.endswith("message.log")
+        await nc.publish(
+            msg.reply, next(answers) if is_question else b'{"stream": "ROSEY_DB", "seq": 4}'
+        )
+
+    await nc.subscribe(f"{prefix}.*.*", cb=give)
+    await nc.flush()
+    await DatabaseClient(nc, prefix=prefix, durable=True).user_joined("alice")
+    assert next(answers, None) is None
 
 
 async def test_an_acknowledgement_that_is_lost_does_not_double_the_event(

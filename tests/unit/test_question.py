@@ -31,6 +31,11 @@ def test_the_refusal_of_a_stream_is_the_answer() -> None:
     assert question.read_answer(json.dumps(refusal).encode()) == 41
 
 
+def test_an_error_of_the_server_s_own_may_pass() -> None:
+    assert question.may_pass(b'{"error": {"code": 503, "description": "unavailable"}}')
+    assert not question.may_pass(b'{"error": {"code": 400, "description": "wrong"}}')
+
+
 @given(st.binary() | json_values.map(lambda value: json.dumps(value).encode()))
 @example(b'{"error": {"description": 7}}')
 @example(b'{"error": "wrong last sequence: 41"}')
@@ -39,3 +44,4 @@ def test_the_refusal_of_a_stream_is_the_answer() -> None:
 @example(b'{"error": {"description": "wrong last sequence: ' + b"9" * 5_000 + b'"}}')
 def test_whatever_else_is_answered_is_none(data: bytes) -> None:
     assert question.read_answer(data) is None
+    assert not question.may_pass(data)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rosey_dbsvc.errors import InvalidSettings
 from rosey_dbsvc.settings import (
     UNLIMITED,
+    Address,
     Durable,
     Settings,
     parse_address,
@@ -77,6 +78,8 @@ def test_a_stream_that_cannot_be_is_refused(wrong: dict[str, str]) -> None:
         ({"db_path": Path("bot_data.db")}, "db_path: Expected `str`, got `PosixPath`"),
         ({"local_port": 0}, "--local-port takes 1 to 65535"),
         ({"local_port": 65536}, "--local-port takes 1 to 65535"),
+        ({"metrics": Address("localhost", 70_000)}, "--metrics-address takes a port of 0 to 65535"),
+        ({"metrics": Address("localhost", -1)}, "--metrics-address takes a port of 0 to 65535"),
         ({"prefix": 7}, "prefix: Expected `str`, got `int`"),
     ],
 )
