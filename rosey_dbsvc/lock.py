@@ -56,7 +56,7 @@ def check_file(path: str | os.PathLike[str]) -> None:
     try:
         file.exists()
     except OSError as error:
-        raise CannotOpen(f"no file can have that name: {error.strerror}") from None
+        raise CannotOpen(f"cannot write {file}: {error.strerror}") from None
     if file.is_dir():
         raise CannotOpen(f"{file} is a directory: name a file in it")
     if not file.parent.is_dir():

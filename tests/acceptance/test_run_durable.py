@@ -275,7 +275,7 @@ def test_a_file_with_a_history_of_its_own_is_not_mixed_with_that_of_a_stream(
 def test_a_name_that_no_file_can_have_is_a_reason_not_to_start(tmp_path: Path) -> None:
     refused = run("run", "--db-path", tmp_path / ("a" * 300), "--local-port", free_port())
     assert refused.returncode == 2
-    assert "no file can have that name: File name too long" in refused.stderr
+    assert refused.stderr.endswith(": File name too long\n")
     assert len(refused.stderr.splitlines()) == 1
 
 
