@@ -1,16 +1,20 @@
 """The other commands, and the whole command line."""
 
+import errno
 import json
+import logging
+import os
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 from support.processes import run
 
 import rosey_dbsvc
-from rosey_dbsvc import tables
+from rosey_dbsvc import cli, tables
 from rosey_dbsvc.contract import OPERATIONS, QUERIES
 
 ROOT = Path(__file__).parents[2]
@@ -77,3 +81,29 @@ def test_the_readme_names_only_flags_that_there_are() -> None:
     known |= set(re.findall(r"--[a-z-]+", run("operations", "--help").stdout)) | {"--version"}
     for command in re.findall(r"rosey-dbsvc run[^\n`]*", README):
         assert set(re.findall(r"--[a-z-]+", command)) <= known, command
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), ConnectionResetError(), ValueError("a bug")])
+def test_what_is_a_bug_of_ours_is_not_hidden(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def app() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", app)
+    with pytest.raises(type(error)):
+        cli.main()
+
+
+def test_what_the_system_refuses_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def app() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(cli, "app", app)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "rosey-dbsvc: [Errno 28] No space left on device\n"

@@ -1,6 +1,7 @@
 """What a bot calls in place of a database."""
 
 import json
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -318,6 +319,26 @@ async def test_over_a_dying_server_every_event_is_stored_once(
             said = await all_of(db, 300)
         await nc.close()
     assert [int(row["message"]) for row in said] == [*range(300)]
+
+
+async def test_a_server_that_is_away_at_the_first_event_is_waited_for(
+    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "ACKNOWLEDGED_WITHIN", 0.1)
+    with nats_server("-js", "-sd", str(tmp_path / "js")) as server:
+        nc = await nats.connect(server.url)
+        async with DatabaseService(server.url, path, durable=Durable()):
+            db = DatabaseClient(nc, durable=True)
+            async with anyio.create_task_group() as tasks:
+                server.send(signal.SIGSTOP)
+                published = nc.stats["out_msgs"]
+                tasks.start_soon(db.user_joined, "alice")
+                while nc.stats["out_msgs"] < published + 3:  # asked, and asked again
+                    await anyio.sleep(0.01)
+                server.send(signal.SIGCONT)
+            await db.recent_chat()
+            assert await rows(path, "SELECT username FROM user_stats") == [("alice",)]
+        await nc.close()
 
 
 async def all_of(db: DatabaseClient, count: int) -> list[ChatLine]:
