@@ -301,9 +301,10 @@ async def _attempt(door: Door, watch: Watch) -> tuple[Client, Watch]:
 
 async def close(nc: Client) -> None:
     """Send what is still to be sent, and close, within bounds and whatever is cancelled."""
-    # A drain that is cut off leaves tasks behind: none is begun if nobody answers.
+    # A drain that is cut off leaves tasks behind: none is begun if nobody answers. And from Python
+    # 3.12 on, asyncio raises a TypeError for what nats-py still writes to a transport that is lost.
     for goodbyes in ((nc.flush, nc.drain), (nc.close,)):
-        with anyio.move_on_after(GOODBYE, shield=True), suppress(*GONE):
+        with anyio.move_on_after(GOODBYE, shield=True), suppress(*GONE, TypeError):
             for goodbye in goodbyes:
                 if not nc.is_closed:
                     await goodbye()

@@ -4,6 +4,8 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
 
+from anyio import to_thread
+
 from rosey_dbsvc.counts import Counts
 from rosey_dbsvc.errors import InvalidSettings
 from rosey_dbsvc.settings import Settings
@@ -22,7 +24,8 @@ async def exposing(settings: Settings, counts: Callable[[], Counts]) -> AsyncIte
         yield
         return
     labels = {"prefix": settings.prefix, "mode": "durable" if settings.durable else "core"}
-    async with in_threads(_exposed()(settings.metrics, counts, labels)) as url:
+    exposed = await to_thread.run_sync(_exposed)  # it reads files as it is imported
+    async with in_threads(exposed(settings.metrics, counts, labels)) as url:
         logger.info("metrics are at %s", url)
         yield
 
