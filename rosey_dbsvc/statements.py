@@ -19,9 +19,8 @@ def execute(conn: sqlite3.Connection, sql: str) -> list[Any]:
     to all threads. Raises sqlite3.Error.
     """
     with ThreadPoolExecutor(1) as another_thread:
-        done = another_thread.submit(lambda: conn.execute(sql).fetchall())
-        try:
-            return done.result()
+        try:  # a signal may come as soon as the thread is there
+            return another_thread.submit(lambda: conn.execute(sql).fetchall()).result()
         except BaseException:
             conn.interrupt()
             raise
