@@ -17,6 +17,7 @@ STALE: Final = "Rosey-Stale"
 T = TypeVar("T", bound=Operation)
 R = TypeVar("R")
 
+NO_PAYLOAD: Final = "there is no payload: send {} at least"
 NO_ROWS: Final = b"[]"
 """The body of a failure, as the specification has it, so that an old client keeps working."""
 
@@ -31,8 +32,6 @@ def decode(operation: type[T], data: bytes) -> T:
 
     Raises InvalidPayload, in one line that says what is wrong and where, and quotes nothing.
     """
-    if not data:
-        raise InvalidPayload("there is no payload: send {} at least")
     try:
         payload: T = _decoder(operation).decode(data.decode())
     except UnicodeDecodeError:
@@ -40,7 +39,7 @@ def decode(operation: type[T], data: bytes) -> T:
     except RecursionError:
         raise InvalidPayload("nested too deeply") from None
     except msgspec.DecodeError as error:
-        raise InvalidPayload(shorten(str(error))) from None
+        raise InvalidPayload(shorten(str(error)) if data else NO_PAYLOAD) from None
     return payload
 
 

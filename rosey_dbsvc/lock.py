@@ -54,10 +54,10 @@ def check_file(path: str | os.PathLike[str]) -> None:
         raise CannotOpen("the path of the database is empty")
     file = Path(os.path.realpath(path))
     try:
-        file.exists()
+        is_directory = file.is_dir()
     except OSError as error:
         raise CannotOpen(f"cannot write {file}: {error.strerror}") from None
-    if file.is_dir():
+    if is_directory:
         raise CannotOpen(f"{file} is a directory: name a file in it")
     if not file.parent.is_dir():
         raise CannotOpen(f"cannot make {file.name}: there is no directory {file.parent}")

@@ -25,8 +25,8 @@ MOST: Final = 20
 COUNTS: Final = 200
 """How many counts it reads."""
 
-PASSING: Final = (NotServed, Refused, TimedOut, UnknownReply, DatabaseFailed)
-"""What may be over in a moment: a service that is away, a file that is locked."""
+PASSING: Final = (Refused, TimedOut, UnknownReply, DatabaseFailed)
+"""What may be over in a moment, such as a file that is locked."""
 
 ANNOUNCEMENTS: Final = (
     "the film begins in five minutes",
@@ -118,6 +118,7 @@ class Bot:
         """Say the first message of the queue. One that others have queued is for their bot."""
         for message in [each for each in self.waiting if each["id"] in self._ours][:1]:
             await self._channel.say_for(message)
+            self.waiting.remove(message)  # the next answer may be long in coming
             self.sent.append(message)
 
     async def _queue(self, texts: list[str]) -> None:
@@ -128,7 +129,7 @@ class Bot:
     async def _try(self, what: str, doing: Callable[[], Awaitable[None]]) -> None:
         try:
             await doing()
-        except PASSING as error:
+        except (NotServed, *PASSING) as error:  # a service that is away may return
             self.troubles[what] = str(error)
         else:
             self.troubles.pop(what, None)

@@ -13,19 +13,11 @@ from msgspec import Struct
 
 from rosey_dbsvc.client import DatabaseClient
 from rosey_dbsvc.credentials import Credentials
-from rosey_dbsvc.demo.bot import Bot
+from rosey_dbsvc.demo.bot import PASSING, Bot
 from rosey_dbsvc.demo.channel import Channel
 from rosey_dbsvc.demo.file import File
 from rosey_dbsvc.demo.screen import Screen
-from rosey_dbsvc.errors import (
-    ConnectionLost,
-    DatabaseFailed,
-    NotServed,
-    Refused,
-    TimedOut,
-    UnknownReply,
-    sole_error,
-)
+from rosey_dbsvc.errors import ConnectionLost, DatabaseFailed, NotServed, sole_error
 from rosey_dbsvc.host import serve
 from rosey_dbsvc.settings import DEFAULT_PREFIX, Settings
 from rosey_dbsvc.signals import obey_signals
@@ -37,7 +29,6 @@ FAREWELL: Final = 20.0
 PAUSE: Final = 0.2
 FAILS_WITHIN: Final = 5.0
 """How long a service may take to fail, in seconds, when its client is left."""
-
 
 LEFT_BEHIND: Final = (
     "no service answered at the end: people and messages of the demo's may stay in its database"
@@ -67,6 +58,8 @@ class Showing:
         self._scope = CancelScope()
         self._farewell = CancelScope(shield=True)
         self._summary = "ended before there was something to show"
+        self._lines = 0
+        """How many lines of chat were told."""
 
     async def run(self) -> str:
         """Show it until the time is over or a signal comes; return a summary.
@@ -88,25 +81,24 @@ class Showing:
         """Show a service of the demo's own; nothing of it is left."""
         async with anyio.TemporaryDirectory(prefix="rosey-dbsvc-") as folder:
             file = File(f"{folder}/bot_data.db")
-            settings = Settings(db_path=file.path, local_port=_free_port())
-            lines = 0
             with self._scope:
-                async with anyio.create_task_group() as tasks:
-                    db = await tasks.start(serve, settings, name="rosey-dbsvc")
-                    channel = Channel(db, self._demo.rate, self._random)
-                    try:
-                        with sole_error():
-                            await self._play(db, channel, file)
-                    except ConnectionLost:
-                        await anyio.sleep(FAILS_WITHIN)  # for the service to say why
-                        raise
-                    finally:
-                        lines = channel.lines
-            if lines:
-                await self._check(file, lines)
+                await self._serve(file)
+            if self._lines:
+                await self._check(file)
 
-    async def _check(self, file: File, lines: int) -> None:
-        stored = await file.lines()
+    async def _serve(self, file: File) -> None:
+        settings = Settings(db_path=file.path, local_port=_free_port())
+        async with anyio.create_task_group() as tasks:
+            db = await tasks.start(serve, settings, name="rosey-dbsvc")
+            try:
+                with sole_error():
+                    await self._play(db, file)
+            except ConnectionLost:
+                await anyio.sleep(FAILS_WITHIN)  # for the service to say why
+                raise
+
+    async def _check(self, file: File) -> None:
+        stored, lines = await file.lines(), self._lines
         if stored < lines:
             raise DatabaseFailed(f"{lines - stored} of {lines} lines are not in the database")
         self._summary += f"\nthe database had each of the {stored:,} lines"
@@ -122,11 +114,11 @@ class Showing:
                 file = File(demo.db_path) if demo.db_path else None
                 if file is not None:
                     await file.check()
-                channel = Channel(db, demo.rate, self._random)
-                await self._play(db, channel, file)
+                await self._play(db, file)
 
-    async def _play(self, db: DatabaseClient, channel: Channel, file: File | None) -> None:
+    async def _play(self, db: DatabaseClient, file: File | None) -> None:
         """Show it, and leave nothing behind."""
+        channel = Channel(db, self._demo.rate, self._random)
         bot = Bot(db, channel, file)
         await bot.ask()  # before anything is told
         self._scope.deadline = anyio.current_time() + self._demo.seconds
@@ -134,7 +126,7 @@ class Showing:
         try:
             await self._live(channel, bot, screen)
         finally:
-            self._summary = screen.summary()
+            self._summary, self._lines = screen.summary(), channel.lines
             if self._demo.urls:
                 await self._leave(channel, bot)
 
@@ -172,7 +164,7 @@ async def _insist(step: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             return await step()
-        except (DatabaseFailed, Refused, TimedOut, UnknownReply):
+        except PASSING:
             await anyio.sleep(PAUSE)
 
 

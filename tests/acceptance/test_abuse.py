@@ -22,7 +22,7 @@ from support.flood import line
 from support.golden import golden
 from support.processes import SERVING, Running, run, running
 from support.raw import INBOX, PING, RawClient, message
-from support.servers import NatsServer, nats_server
+from support.servers import NatsServer
 
 from rosey_dbsvc import BotDatabase
 from rosey_dbsvc.contract import EVENTS, QUERIES, Operation
@@ -33,12 +33,6 @@ PATIENCE: Final = 50
 PREFIX: Final = "rosey.db"
 CHAT: Final = "stats.recent_chat.get"
 QUESTION: Final = f"{PREFIX}.{CHAT}"
-
-
-@pytest.fixture
-def own_server() -> Iterator[NatsServer]:
-    with nats_server() as server:
-        yield server
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from support.databases import lock_elsewhere, locked, select
 from support.processes import COMMAND, ENVIRONMENT, SERVING, Running, run, running
-from support.servers import NatsServer, free_port, nats_server
+from support.servers import NatsServer, free_port
 from support.terminal import LINES, on_a_terminal
 
 from rosey_dbsvc import BotDatabase
@@ -27,16 +27,15 @@ UNSENT = "SELECT id FROM outbound_messages WHERE sent = 0"
 
 
 @pytest.fixture
-def own_server() -> Iterator[NatsServer]:
-    with nats_server() as server:
-        yield server
-
-
-@pytest.fixture
 def service(own_server: NatsServer, path: Path) -> Iterator[Running]:
     with running("--nats-url", own_server.url, "--db-path", path) as process:
         process.wait_for(SERVING)
         yield process
+
+
+def beside(server: NatsServer) -> tuple[str, ...]:
+    """The demo of the service on that server."""
+    return "demo", "--running", "--nats-url", server.url
 
 
 def numbers(said: str) -> list[int]:
@@ -92,7 +91,7 @@ def test_beside_a_service_that_runs_all_of_it_is_in_its_database(
     others = database.enqueue_outbound_message("of another program")
     database.conn.close()  # its own close() would end sessions
     done = run(
-        *("demo", "--running", "--nats-url", own_server.url),
+        *beside(own_server),
         *("--db-path", path, "--seconds", 3, "--rate", 600),
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -111,17 +110,14 @@ def test_beside_a_service_that_runs_all_of_it_is_in_its_database(
 def test_those_who_are_made_up_leave_when_it_ends(
     own_server: NatsServer, service: Running, path: Path
 ) -> None:
-    assert run("demo", "--running", "--nats-url", own_server.url, "--seconds", 1).returncode == 0
-    assert run("ping", "--nats-url", own_server.url).returncode == 0
-    with running("--nats-url", own_server.url, "--seconds", 1, "--running", verb="demo") as other:
-        assert other.wait() == 0
+    assert run(*beside(own_server), "--seconds", 1).returncode == 0
     assert len(select(path, "SELECT * FROM user_stats")) > 4
     assert select(path, HERE) == []
     assert service.stop() == 0
 
 
 def test_without_the_file_it_shows_what_was_told(own_server: NatsServer, service: Running) -> None:
-    done = run("demo", "--running", "--nats-url", own_server.url, "--seconds", 2)
+    done = run(*beside(own_server), "--seconds", 2)
     assert done.returncode == 0
     assert "as told" in done.stdout
     assert "in the file" not in done.stdout
@@ -132,7 +128,7 @@ def test_without_the_file_it_shows_what_was_told(own_server: NatsServer, service
 def test_a_service_that_is_away_is_said_and_may_return(
     own_server: NatsServer, service: Running, path: Path
 ) -> None:
-    with on_a_terminal("demo", "--running", "--nats-url", own_server.url) as terminal:
+    with on_a_terminal(*beside(own_server)) as terminal:
         terminal.wait_for("Ctrl-C ends it")
         assert service.stop() == 0
         terminal.wait_for("no service listens at rosey.db.")
@@ -152,8 +148,7 @@ def last_frame(said: str) -> str:
 def test_a_locked_file_is_said_and_nobody_stays(
     own_server: NatsServer, service: Running, path: Path
 ) -> None:
-    arguments = ("demo", "--running", "--nats-url", own_server.url, "--db-path", path)
-    with on_a_terminal(*arguments) as terminal:
+    with on_a_terminal(*beside(own_server), "--db-path", path) as terminal:
         terminal.wait_for("✓")
         with locked(path):
             terminal.wait_for("no answer to rosey.db.")
@@ -166,13 +161,12 @@ def test_a_locked_file_is_said_and_nobody_stays(
 def test_a_file_that_is_locked_at_the_end_is_waited_for(
     own_server: NatsServer, service: Running, path: Path
 ) -> None:
-    arguments = ("demo", "--running", "--nats-url", own_server.url, "--db-path", path)
-    with on_a_terminal(*arguments) as terminal:
+    with on_a_terminal(*beside(own_server), "--db-path", path) as terminal:
         terminal.wait_for("✓")
         with lock_elsewhere(path) as holding:
             os.kill(terminal.pid, signal.SIGINT)
             for _ in range(3):  # each asks for two seconds, in vain
-                assert run("demo", "--running", "--nats-url", own_server.url).returncode == 1
+                assert run(*beside(own_server)).returncode == 1
             holding.communicate()
         code = terminal.wait()
     assert (select(path, HERE), select(path, UNSENT)) == ([], [])
@@ -183,8 +177,7 @@ def test_a_file_that_is_locked_at_the_end_is_waited_for(
 def test_what_was_told_while_no_service_was_there_is_told_again_at_the_end(
     own_server: NatsServer, service: Running, path: Path
 ) -> None:
-    arguments = ("demo", "--running", "--nats-url", own_server.url, "--db-path", path)
-    with on_a_terminal(*arguments, "--rate", "6000") as terminal:
+    with on_a_terminal(*beside(own_server), "--db-path", path, "--rate", "6000") as terminal:
         terminal.wait_for("✓")
         service.kill()
         for _ in range(16):  # some come and go meanwhile
@@ -199,8 +192,7 @@ def test_what_was_told_while_no_service_was_there_is_told_again_at_the_end(
 def test_a_terminal_that_is_closed_leaves_nobody_behind(
     own_server: NatsServer, service: Running, path: Path
 ) -> None:
-    arguments = ("demo", "--running", "--nats-url", own_server.url, "--db-path", path)
-    with on_a_terminal(*arguments) as terminal:
+    with on_a_terminal(*beside(own_server), "--db-path", path) as terminal:
         terminal.wait_for("✓")
         assert terminal.stop(signal.SIGHUP) == 0
     assert len(select(path, "SELECT * FROM user_stats")) > 4
@@ -214,7 +206,7 @@ def test_where_nothing_can_be_written_nobody_is_left_behind(
 ) -> None:
     writing = os.open(output, os.O_WRONLY) if output == "/dev/full" else closed_pipe()
     process = subprocess.run(
-        [*COMMAND, "demo", "--running", "--nats-url", own_server.url, "--seconds", "2"],
+        [*COMMAND, *beside(own_server), "--seconds", "2"],
         stdout=writing,
         stderr=subprocess.PIPE,
         text=True,
@@ -239,7 +231,7 @@ def closed_pipe() -> int:
 def test_a_service_that_is_gone_at_the_end_is_said(
     own_server: NatsServer, service: Running
 ) -> None:
-    with on_a_terminal("demo", "--running", "--nats-url", own_server.url) as terminal:
+    with on_a_terminal(*beside(own_server)) as terminal:
         terminal.wait_for("Ctrl-C ends it")
         service.kill()
         assert terminal.stop(signal.SIGINT) == 1
@@ -252,7 +244,7 @@ def test_ctrl_c_ends_it_while_it_waits_for_the_first_answer(
 ) -> None:
     service.send(signal.SIGSTOP)
     port = int(own_server.url.rpartition(":")[2])
-    with on_a_terminal("demo", "--running", "--nats-url", own_server.url) as terminal:
+    with on_a_terminal(*beside(own_server)) as terminal:
         process = psutil.Process(terminal.pid)
         while not any(each.raddr and each.raddr.port == port for each in process.net_connections()):
             assert process.is_running()
@@ -301,7 +293,7 @@ def test_what_cannot_be_shown_is_one_line(arguments: list[str], code: int, said:
 
 
 def test_where_no_service_answers_it_says_so(own_server: NatsServer) -> None:
-    done = run("demo", "--running", "--nats-url", own_server.url)
+    done = run(*beside(own_server))
     assert done.returncode == 1
     assert "no service listens at rosey.db." in done.stderr
     assert done.stderr.count("\n") == 1
@@ -314,7 +306,7 @@ def test_a_file_that_is_no_database_is_one_line_before_anything_is_told(
     file = tmp_path / "other.db"
     if kind != "missing":
         file.write_text("no database" * 100 if kind == "text" else "")
-    done = run("demo", "--running", "--nats-url", own_server.url, "--db-path", file)
+    done = run(*beside(own_server), "--db-path", file)
     assert done.returncode == 1
     assert str(file) in done.stderr
     assert done.stderr.count("\n") == 1
@@ -329,7 +321,7 @@ def test_another_database_is_doubted(
     other = tmp_path / "other.db"
     BotDatabase(other).close()
     done = run(
-        *("demo", "--running", "--nats-url", own_server.url),
+        *beside(own_server),
         *("--db-path", other, "--seconds", 1),
     )
     assert done.returncode == 0

@@ -283,7 +283,6 @@ def test_the_decision_for_one_subscription(follow: Follow) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("server_of_the_machine")
 def test_operating(machine: Machine, follow: Follow) -> None:
-    machine.forget()
     old = BotDatabase(machine.clone / "bot_data.db")
     old.user_joined("somebody of before")
     old.close()

@@ -3,23 +3,16 @@
 import difflib
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.databases import select
 from support.processes import ENVIRONMENT, SERVING, running
-from support.servers import NatsServer, nats_server
+from support.servers import NatsServer
 
 from rosey_dbsvc import BotDatabase
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-@pytest.fixture
-def own_server() -> Iterator[NatsServer]:
-    with nats_server() as server:
-        yield server
 
 
 @pytest.fixture

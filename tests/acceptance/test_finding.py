@@ -13,16 +13,10 @@ import nats
 import pytest
 from support.bots import Bot
 from support.processes import ENVIRONMENT, SERVING, run, running
-from support.servers import NatsServer, free_port, nats_server
+from support.servers import NatsServer, free_port
 from support.terminal import on_a_terminal
 
 NODE = shutil.which("node")
-
-
-@pytest.fixture
-def own_server() -> Iterator[NatsServer]:
-    with nats_server() as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

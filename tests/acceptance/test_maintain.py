@@ -4,7 +4,6 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from support.databases import locked, select
 from support.flood import flooding
 from support.log import numbers
 from support.processes import SERVING, run, running
-from support.servers import NatsServer, nats_server
+from support.servers import NatsServer
 
 from rosey_dbsvc import BotDatabase, maintaining
 from rosey_dbsvc.errors import MaintenanceFailed
@@ -28,12 +27,6 @@ HISTORY = "INSERT INTO user_count_history (timestamp, chat_users, connected_user
 LEFT = "SELECT count(*) FROM user_count_history"
 ANALYZED = "SELECT count(*) FROM sqlite_master WHERE name = 'sqlite_stat1'"
 CLEANED = f"Cleaned {OLD} old history records"
-
-
-@pytest.fixture
-def own_server() -> Iterator[NatsServer]:
-    with nats_server() as server:
-        yield server
 
 
 @pytest.fixture

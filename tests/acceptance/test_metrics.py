@@ -4,7 +4,6 @@ import re
 import socket
 import struct
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,19 +17,13 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from support.bots import Bot
 from support.processes import SERVING, Running, run, running
-from support.servers import NatsServer, nats_server
+from support.servers import NatsServer
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 AT = r"metrics are at (\S+)"
 WITHOUT_THE_CLIENT = (
     "import sys; sys.modules['prometheus_client'] = None\nfrom rosey_dbsvc.cli import main; main()"
 )
-
-
-@pytest.fixture
-def own_server() -> Iterator[NatsServer]:
-    with nats_server() as server:
-        yield server
 
 
 def scrape(url: str) -> dict[str, Metric]:

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 from support.processes import SERVING, run, running
-from support.servers import NatsServer, nats_server
+from support.servers import NatsServer
 
 from rosey_dbsvc import systemd
 
@@ -44,12 +44,6 @@ class Manager:
 
     def close(self) -> None:
         self._socket.close()
-
-
-@pytest.fixture
-def own_server() -> Iterator[NatsServer]:
-    with nats_server() as server:
-        yield server
 
 
 @pytest.fixture(params=["path", "abstract"])
