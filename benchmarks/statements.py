@@ -7,8 +7,8 @@ from contextlib import closing, contextmanager
 
 from benchmarks.machinery import Row, Server, folder, spread
 from rosey_dbsvc import BotDatabase
-from rosey_dbsvc.database.base import ROWS_AT_ONCE
-from rosey_dbsvc.database.chat import Line
+from rosey_dbsvc.storage.sqlite.base import ROWS_AT_ONCE
+from rosey_dbsvc.storage.sqlite.chat import Line
 
 LINES = 2_000
 MICROSECONDS = 1e6

@@ -9,7 +9,7 @@ import uvloop
 
 from benchmarks.machinery import percentile
 from rosey_dbsvc import DatabaseService
-from rosey_dbsvc.database.retention import Retention
+from rosey_dbsvc.storage.sqlite.retention import Retention
 
 TAKEN: list[float] = []
 LOOKED_EVERY = 0.01

@@ -8,7 +8,7 @@ import sqlite3
 import time
 from typing import Any
 
-from rosey_dbsvc.database import BotDatabase
+from rosey_dbsvc.storage.sqlite import BotDatabase
 
 KEPT = 150 * 3600
 

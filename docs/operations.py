@@ -11,8 +11,8 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from rosey_dbsvc import tables
-from rosey_dbsvc.contract import LARGEST, OPERATIONS, Operation, Query
+from rosey_dbsvc.operations import describe as tables
+from rosey_dbsvc.operations.base import LARGEST, OPERATIONS, Operation, Query
 from rosey_dbsvc.settings import DEFAULT_PREFIX
 
 GOLDEN: Final = Path(__file__).parents[1] / "tests" / "golden"

@@ -14,7 +14,7 @@ import sys
 import anyio
 
 from rosey_dbsvc import DatabaseClient, DbsvcError, Settings
-from rosey_dbsvc.host import serve
+from rosey_dbsvc.embed import serve
 
 PEOPLE = ("alice", "bob", "carol")
 LINES = ("hello", "nice video", "who is the bot?", "brb", "good night")

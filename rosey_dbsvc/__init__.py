@@ -4,15 +4,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from rosey_dbsvc.client import DatabaseClient
-    from rosey_dbsvc.contract import ChatLine, OutboundMessage
-    from rosey_dbsvc.counts import Counts
+    from rosey_dbsvc.client.client import DatabaseClient
+    from rosey_dbsvc.counters import Counts
     from rosey_dbsvc.credentials import Credentials
-    from rosey_dbsvc.database import BotDatabase
     from rosey_dbsvc.errors import DbsvcError
-    from rosey_dbsvc.service import DatabaseService
+    from rosey_dbsvc.operations.base import ChatLine, OutboundMessage
+    from rosey_dbsvc.service.service import DatabaseService
     from rosey_dbsvc.settings import Durable, Settings
-    from rosey_dbsvc.storage import adopt
+    from rosey_dbsvc.storage.sqlite import BotDatabase
+    from rosey_dbsvc.storage.storage import adopt
 
 __all__ = [
     "BotDatabase",
@@ -29,17 +29,17 @@ __all__ = [
 ]
 
 HOMES: Final = {
-    "BotDatabase": "database",
-    "ChatLine": "contract",
-    "Counts": "counts",
+    "BotDatabase": "storage.sqlite",
+    "ChatLine": "operations.base",
+    "Counts": "counters",
     "Credentials": "credentials",
-    "DatabaseClient": "client",
-    "DatabaseService": "service",
+    "DatabaseClient": "client.client",
+    "DatabaseService": "service.service",
     "DbsvcError": "errors",
     "Durable": "settings",
-    "OutboundMessage": "contract",
+    "OutboundMessage": "operations.base",
     "Settings": "settings",
-    "adopt": "storage",
+    "adopt": "storage.storage",
 }
 
 

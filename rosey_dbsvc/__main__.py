@@ -1,6 +1,6 @@
 """`python -m rosey_dbsvc`."""
 
-from rosey_dbsvc.cli import main
+from rosey_dbsvc.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -25,8 +25,8 @@ from support.raw import INBOX, PING, RawClient, message
 from support.servers import NatsServer
 
 from rosey_dbsvc import BotDatabase
-from rosey_dbsvc.contract import EVENTS, QUERIES, Operation
-from rosey_dbsvc.storage import READERS
+from rosey_dbsvc.operations.base import EVENTS, QUERIES, Operation
+from rosey_dbsvc.storage.storage import READERS
 
 MIB: Final = 1024 * 1024
 PATIENCE: Final = 50

@@ -24,11 +24,12 @@ from support.log import numbers
 from support.processes import COMMAND, ENVIRONMENT, SERVING, run, running
 from support.servers import NatsServer, nats_server
 
-from rosey_dbsvc import BotDatabase, DatabaseService, backup
-from rosey_dbsvc.backup import back_up
+from rosey_dbsvc import BotDatabase, DatabaseService
 from rosey_dbsvc.errors import BackupFailed
-from rosey_dbsvc.opening import open_existing
-from rosey_dbsvc.statements import breakable
+from rosey_dbsvc.storage.admin import backup
+from rosey_dbsvc.storage.admin.backup import back_up
+from rosey_dbsvc.storage.admin.interruptible import breakable
+from rosey_dbsvc.storage.opening import open_existing
 
 ServiceOf = Callable[..., DatabaseService]
 

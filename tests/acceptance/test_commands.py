@@ -14,8 +14,9 @@ import pytest
 from support.processes import run
 
 import rosey_dbsvc
-from rosey_dbsvc import cli, tables
-from rosey_dbsvc.contract import OPERATIONS, QUERIES
+from rosey_dbsvc.cli import app as cli
+from rosey_dbsvc.operations import describe as tables
+from rosey_dbsvc.operations.base import OPERATIONS, QUERIES
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -55,7 +56,7 @@ def test_operations_as_json_have_their_schemas() -> None:
 def test_help_needs_no_nats() -> None:
     program = (
         "import sys; sys.argv = ['rosey-dbsvc', '--help']\n"
-        "from rosey_dbsvc.cli import app\n"
+        "from rosey_dbsvc.cli.app import app\n"
         "try: app()\n"
         "except SystemExit: print('loaded:', *(n for n in ('nats', 'sqlite3') if n in sys.modules))"
     )

@@ -17,7 +17,7 @@ from support.processes import SERVING, run, running
 from support.servers import NatsServer, free_port, nats_server
 
 from rosey_dbsvc import Counts, Credentials
-from rosey_dbsvc.connection import close, connected
+from rosey_dbsvc.messaging.connection import close, connected
 from rosey_dbsvc.settings import Settings
 
 SECRET = "hunter2-of-the-channel"

@@ -19,7 +19,7 @@ from support.servers import NatsServer, free_port, nats_server
 
 import rosey_dbsvc
 from rosey_dbsvc import BotDatabase, errors
-from rosey_dbsvc.contract import OPERATIONS, StatusData
+from rosey_dbsvc.operations.base import OPERATIONS, StatusData
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = (

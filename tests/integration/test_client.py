@@ -17,7 +17,7 @@ from support.databases import rows
 from support.flood import quiet
 from support.servers import NatsServer, nats_server
 
-from rosey_dbsvc import BotDatabase, ChatLine, DatabaseClient, DatabaseService, Durable, wire
+from rosey_dbsvc import BotDatabase, ChatLine, DatabaseClient, DatabaseService, Durable
 from rosey_dbsvc.errors import (
     ConnectionLost,
     InvalidPayload,
@@ -29,6 +29,7 @@ from rosey_dbsvc.errors import (
     TimedOut,
     UnknownReply,
 )
+from rosey_dbsvc.messaging import transport as wire
 
 ServiceOf = Callable[..., DatabaseService]
 T = TypeVar("T")

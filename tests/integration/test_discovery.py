@@ -14,7 +14,7 @@ from support.bots import Bot
 from support.servers import nats_server
 
 from rosey_dbsvc import BotDatabase, DatabaseService
-from rosey_dbsvc.contract import OPERATIONS
+from rosey_dbsvc.operations.base import OPERATIONS
 
 ServiceOf = Callable[..., DatabaseService]
 

@@ -20,9 +20,11 @@ from support.databases import OldBotDatabase, SpecDatabase, locked, rows
 from support.log import contents, info, numbers, publish
 from support.servers import NatsServer, nats_server
 
-from rosey_dbsvc import BotDatabase, DatabaseService, Durable, errors, follower, pulling
-from rosey_dbsvc.contract import EVENTS
-from rosey_dbsvc.stream import Stream
+from rosey_dbsvc import BotDatabase, DatabaseService, Durable, errors
+from rosey_dbsvc.messaging import stream_reader as pulling
+from rosey_dbsvc.messaging.stream import Stream
+from rosey_dbsvc.operations.base import EVENTS
+from rosey_dbsvc.pipeline import follower
 
 ServiceOf = Callable[..., DatabaseService]
 

@@ -14,7 +14,9 @@ from nats.aio.client import Client
 from support.bots import Bot
 from support.databases import OldBotDatabase, SpecDatabase, locked, rows
 
-from rosey_dbsvc import BotDatabase, DatabaseService, answers, freshness
+from rosey_dbsvc import BotDatabase, DatabaseService
+from rosey_dbsvc.pipeline import barriers as freshness
+from rosey_dbsvc.pipeline import queries as answers
 
 ServiceOf = Callable[..., DatabaseService]
 

@@ -20,8 +20,8 @@ from support.databases import Traced, rows
 from support.servers import NatsServer, free_port, nats_server
 
 from rosey_dbsvc import DatabaseClient, Durable
+from rosey_dbsvc.embed import serve
 from rosey_dbsvc.errors import ConnectionLost, DatabaseInUse, NotADatabase, UnknownReply
-from rosey_dbsvc.host import serve
 from rosey_dbsvc.settings import Address, Settings
 
 pytestmark = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])

@@ -12,7 +12,7 @@ from support.databases import rows
 from support.golden import BAD_BYTES, Case, accepted, prepare, rejected, untimed
 
 from rosey_dbsvc import BotDatabase, DatabaseService
-from rosey_dbsvc.contract import OPERATIONS, Event, Query
+from rosey_dbsvc.operations.base import OPERATIONS, Event, Query
 
 ServiceOf = Callable[..., DatabaseService]
 

@@ -16,8 +16,9 @@ from support.bots import Bot
 from support.databases import OldBotDatabase, locked, rows
 from support.servers import NatsServer, nats_server
 
-from rosey_dbsvc import BotDatabase, DatabaseService, serving
-from rosey_dbsvc.writer import Writer
+from rosey_dbsvc import BotDatabase, DatabaseService
+from rosey_dbsvc.pipeline.writer import Writer
+from rosey_dbsvc.service import runner as serving
 
 ServiceOf = Callable[..., DatabaseService]
 

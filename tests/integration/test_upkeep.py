@@ -15,9 +15,9 @@ from support.bots import Bot
 from support.databases import OldBotDatabase, locked, rows, select
 
 from rosey_dbsvc import BotDatabase, DatabaseService
-from rosey_dbsvc.database.retention import DAY, MOST_ROWS, Retention
+from rosey_dbsvc._threads import in_threads
 from rosey_dbsvc.errors import InvalidSettings
-from rosey_dbsvc.threads import in_threads
+from rosey_dbsvc.storage.sqlite.retention import DAY, MOST_ROWS, Retention
 
 ServiceOf = Callable[..., DatabaseService]
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from anyio import to_thread
 
 from rosey_dbsvc import BotDatabase
-from rosey_dbsvc.database.bot_database import Reader
+from rosey_dbsvc.storage.sqlite.bot_database import Reader
 
 
 def select(path: Path | str, sql: str, *values: object) -> list[tuple[Any, ...]]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from rosey_dbsvc import BotDatabase
-from rosey_dbsvc.contract import OPERATIONS, Operation
+from rosey_dbsvc.operations.base import OPERATIONS, Operation
 
 FOLDER = Path(__file__).parents[1] / "golden"
 

@@ -14,7 +14,7 @@ from rosey_dbsvc import (
     Durable,
     Settings,
 )
-from rosey_dbsvc.host import serve
+from rosey_dbsvc.embed import serve
 
 
 async def right(nc: Client) -> list[str]:

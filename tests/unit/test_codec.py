@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.golden import golden
 
-from rosey_dbsvc.codec import decode, encode, error_headers, shorten
-from rosey_dbsvc.contract import OPERATIONS, Operation
 from rosey_dbsvc.errors import InvalidPayload, ReplyTooLarge
+from rosey_dbsvc.operations.base import OPERATIONS, Operation
+from rosey_dbsvc.operations.codec import decode, encode, error_headers, shorten
 
 any_operation = st.sampled_from(OPERATIONS)
 any_json = st.recursive(

@@ -4,9 +4,9 @@ import msgspec
 import pytest
 from support.golden import BAD_BYTES, FOLDER, Case, accepted, golden, rejected
 
-from rosey_dbsvc.codec import decode
-from rosey_dbsvc.contract import OPERATIONS, Operation
 from rosey_dbsvc.errors import InvalidPayload
+from rosey_dbsvc.operations.base import OPERATIONS, Operation
+from rosey_dbsvc.operations.codec import decode
 
 SUBJECTS_OF_THE_SPECIFICATION = {
     "user.joined",

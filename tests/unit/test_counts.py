@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rosey_dbsvc.counts import AGES, SIZES, TIMES, Histogram
+from rosey_dbsvc.counters import AGES, SIZES, TIMES, Histogram
 
 BOUNDS = (0.1, 1.0, 10.0)
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from support.databases import OldBotDatabase, SpecDatabase, locked, select
 
 from rosey_dbsvc import BotDatabase, Durable, adopt
-from rosey_dbsvc.contract import UserJoined
-from rosey_dbsvc.cursor import BEGINNING, Cursor, FileCursor, Position, TableCursor
 from rosey_dbsvc.errors import CannotOpen, NotAdoptable
-from rosey_dbsvc.opening import opened
-from rosey_dbsvc.storage import Received, Storage
+from rosey_dbsvc.operations.base import UserJoined
+from rosey_dbsvc.storage.cursor import BEGINNING, Cursor, FileCursor, Position, TableCursor
+from rosey_dbsvc.storage.opening import opened
+from rosey_dbsvc.storage.storage import Received, Storage
 
 CURSOR = "SELECT stream, created, sequence FROM rosey_dbsvc_cursor"
 

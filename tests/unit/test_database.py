@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support.databases import locked, select
 
 from rosey_dbsvc import BotDatabase
-from rosey_dbsvc.database.chat import Line
+from rosey_dbsvc.storage.sqlite.chat import Line
 
 HOUR = 3600
 DAY = 24 * HOUR

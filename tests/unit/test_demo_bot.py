@@ -9,9 +9,9 @@ import pytest
 from trio.testing import MockClock
 
 from rosey_dbsvc import DatabaseClient
-from rosey_dbsvc.demo.bot import Bot
-from rosey_dbsvc.demo.channel import Channel
-from rosey_dbsvc.demo.file import File
+from rosey_dbsvc.cli.demo.bot import Bot
+from rosey_dbsvc.cli.demo.channel import Channel
+from rosey_dbsvc.cli.demo.file import File
 from rosey_dbsvc.errors import NotServed
 
 

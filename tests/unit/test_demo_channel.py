@@ -9,7 +9,7 @@ import pytest
 from trio.testing import MockClock
 
 from rosey_dbsvc import DatabaseClient
-from rosey_dbsvc.demo.channel import BOT, BUSIEST, LINES, NAMES, QUIETEST, Channel
+from rosey_dbsvc.cli.demo.channel import BOT, BUSIEST, LINES, NAMES, QUIETEST, Channel
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from rosey_dbsvc.demo.picture import HEIGHT, Moment, columns, picture
-from rosey_dbsvc.demo.plot import BLOCKS, plot
+from rosey_dbsvc.cli.demo.picture import HEIGHT, Moment, columns, picture
+from rosey_dbsvc.cli.demo.plot import BLOCKS, plot
 
 MOMENT = Moment(
     title="a channel",

@@ -8,8 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from rosey_dbsvc import statistics
-from rosey_dbsvc.finding import read
+from rosey_dbsvc.cli import stats_view as statistics
+from rosey_dbsvc.monitoring.finder import read
 
 PING: dict[str, Any] = {"id": "x", "name": "n", "version": "1", "metadata": {"prefix": "rosey.db"}}
 ENDPOINT: dict[str, Any] = {

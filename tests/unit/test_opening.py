@@ -11,11 +11,11 @@ import pytest
 from support.databases import OldBotDatabase, SpecDatabase, locked
 
 from rosey_dbsvc import BotDatabase
-from rosey_dbsvc.contract import StatsRecentChatGet
 from rosey_dbsvc.errors import CannotOpen, DatabaseInUse, InvalidSettings, NotADatabase
-from rosey_dbsvc.lock import one_writer
-from rosey_dbsvc.opening import load_factory, opened
-from rosey_dbsvc.storage import Storage
+from rosey_dbsvc.operations.base import StatsRecentChatGet
+from rosey_dbsvc.storage.lock import one_writer
+from rosey_dbsvc.storage.opening import load_factory, opened
+from rosey_dbsvc.storage.storage import Storage
 
 
 def hold(path: Path, ready: object, done: object) -> None:
@@ -136,7 +136,7 @@ def _open(path: Path) -> AbstractContextManager[Storage]:
         (":", "--database takes MODULE:ATTRIBUTE"),
         ("no_such_module:X", "No module named 'no_such_module'"),
         ("rosey_dbsvc:Missing", "no attribute 'Missing'"),
-        ("rosey_dbsvc.contract:LARGEST", "cannot be called"),
+        ("rosey_dbsvc.operations.base:LARGEST", "cannot be called"),
         ("module_that_exits:X", "SystemExit: 3"),
     ],
 )

@@ -5,8 +5,9 @@ import json
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rosey_dbsvc import codec, question
-from rosey_dbsvc.contract import MessageLog
+from rosey_dbsvc.messaging import stream_probe as question
+from rosey_dbsvc.operations import codec
+from rosey_dbsvc.operations.base import MessageLog
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

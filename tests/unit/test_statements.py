@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from rosey_dbsvc.statements import breakable, execute
+from rosey_dbsvc.storage.admin.interruptible import breakable, execute
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 

@@ -13,8 +13,8 @@ from support.databases import OldBotDatabase, SpecDatabase, locked, select
 from support.golden import Case, accepted, prepare, untimed
 
 from rosey_dbsvc import BotDatabase, adopt
-from rosey_dbsvc.codec import decode
-from rosey_dbsvc.contract import (
+from rosey_dbsvc.errors import DatabaseInUse, NotADatabase, NotAdoptable
+from rosey_dbsvc.operations.base import (
     Event,
     MessageLog,
     MessagesOutboundGet,
@@ -26,9 +26,9 @@ from rosey_dbsvc.contract import (
     UserJoined,
     UserLeft,
 )
-from rosey_dbsvc.database.chat import Line
-from rosey_dbsvc.errors import DatabaseInUse, NotADatabase, NotAdoptable
-from rosey_dbsvc.storage import SINGLY, Received, Storage
+from rosey_dbsvc.operations.codec import decode
+from rosey_dbsvc.storage.sqlite.chat import Line
+from rosey_dbsvc.storage.storage import SINGLY, Received, Storage
 
 EACH_EVENT: list[Event] = [
     UserJoined(username="alice"),

@@ -8,13 +8,13 @@ import anyio
 import pytest
 from anyio import CapacityLimiter, to_thread
 
-from rosey_dbsvc import patience
-from rosey_dbsvc.contract import UserJoined
-from rosey_dbsvc.counts import Counts
-from rosey_dbsvc.cursor import Position
+from rosey_dbsvc import _patience as patience
+from rosey_dbsvc.counters import Counts
 from rosey_dbsvc.errors import NotADatabase
-from rosey_dbsvc.storage import Outcome, Received, Rejection
-from rosey_dbsvc.writer import Writer
+from rosey_dbsvc.operations.base import UserJoined
+from rosey_dbsvc.pipeline.writer import Writer
+from rosey_dbsvc.storage.cursor import Position
+from rosey_dbsvc.storage.storage import Outcome, Received, Rejection
 
 pytestmark = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 

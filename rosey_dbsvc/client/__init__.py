@@ -1,0 +1,1 @@
+"""What a bot calls in place of a BotDatabase."""

@@ -1,5 +1,0 @@
-"""The shipped BotDatabase: SQLite, synchronous, and ignorant of NATS."""
-
-from rosey_dbsvc.database.bot_database import BotDatabase
-
-__all__ = ["BotDatabase"]

@@ -1,4 +1,0 @@
-"""A simulated channel, for people who want to see the service at work."""
-
-from rosey_dbsvc.demo.showing import Demo as Demo
-from rosey_dbsvc.demo.showing import show as show

@@ -1,0 +1,1 @@
+"""NATS: connection, subscriptions, streams, requests. Knows no database."""

@@ -1,0 +1,1 @@
+"""Service discovery (ADR-32), Prometheus metrics and systemd notifications."""

@@ -1,0 +1,1 @@
+"""The way of a message: dispatcher, writer, queries."""

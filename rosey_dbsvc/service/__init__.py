@@ -1,0 +1,1 @@
+"""The database service and its life cycle."""
