@@ -1,1 +1,1 @@
-"""How fast it is, against what else there is: `nox -s bench`."""
+"""Benchmarks: `nox -s bench`."""

@@ -1,4 +1,4 @@
-"""Measure, print a Markdown table, and write the same as JSON."""
+"""Measure the performance, and print a Markdown table; build/bench/results.json has the same."""
 
 import argparse
 import json
@@ -7,8 +7,8 @@ import platform
 import sqlite3
 from importlib.metadata import version
 
-from benchmarks import durable, events, growth, process, queries, stalls, statements, upkeep
-from benchmarks.machinery import SCRATCH, Row, nats_server
+from benchmarks import durable, events, growth, maintenance, process, queries, stalls, statements
+from benchmarks.harness import SCRATCH, Row, nats_server
 
 MEASURES = {
     "events": events.measure,
@@ -18,31 +18,45 @@ MEASURES = {
     "durable": durable.measure,
     "process": process.measure,
     "statements": statements.measure,
-    "upkeep": upkeep.measure,
+    "maintenance": maintenance.measure,
 }
 
 
 def main() -> None:
-    """Run the measures that are named, or all."""
-    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("measures", nargs="*", metavar="MEASURE", help=", ".join(MEASURES))
-    parser.add_argument("--rounds", type=int, default=5, help="how often each takes its turn")
-    wanted = parser.parse_args()
-    if unknown := set(wanted.measures) - set(MEASURES):
-        parser.error(f"there is no measure {unknown.pop()}")
+    """Run the named measures, or all."""
+    options = parse_options()
     rows: list[Row] = []
-    for name in wanted.measures or MEASURES:
-        with nats_server() as server:
-            rows += MEASURES[name](server, wanted.rounds)
-    report(rows, wanted.rounds)
+    for name in options.measures or MEASURES:
+        with nats_server() as url:
+            rows += MEASURES[name](url, options.rounds)
+    print_table(rows, options.rounds)
+    write_json(rows)
 
 
-def report(rows: list[Row], rounds: int) -> None:
-    """Print the table and write the file."""
-    print(f"\n{machine()}; {rounds} rounds: medians, the least and the most.\n")
-    print("| what | median (least–most) | against |\n| --- | --- | --- |")
+def parse_options() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    names = ", ".join(MEASURES)
+    parser.add_argument("measures", nargs="*", metavar="MEASURE", help=f"{names} (default: all)")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="runs of each variant (default: %(default)s)"
+    )
+    options = parser.parse_args()
+    if unknown := set(options.measures) - set(MEASURES):
+        parser.error(f"unknown measure {unknown.pop()}: expected {names}")
+    return options
+
+
+def print_table(rows: list[Row], rounds: int) -> None:
+    """Print the table of docs/performance.md."""
+    print(f"\n{machine()}. {rounds} rounds: median, lowest and highest.\n")
+    print("| measurement | median (lowest–highest) | compared with |\n| --- | --- | --- |")
     for row in rows:
-        print(f"| {row.what} | {row.spread} | {row.against} |")
+        print(f"| {row.measurement} | {row.spread} | {row.compared_with} |")
+
+
+def write_json(rows: list[Row]) -> None:
+    """Write the results to a file."""
     SCRATCH.mkdir(parents=True, exist_ok=True)
     file = SCRATCH / "results.json"
     described = [{**row._asdict(), "spread": row.spread._asdict()} for row in rows]
@@ -51,7 +65,7 @@ def report(rows: list[Row], rounds: int) -> None:
 
 
 def machine() -> str:
-    """Return what it was measured on."""
+    """Describe the machine and the versions."""
     parts = [f"{name} {version(name)}" for name in ("nats-py", "anyio", "uvloop")]
     python = platform.python_version()
     return (

@@ -1,4 +1,4 @@
-"""The same in durable mode: events through a stream, a backlog that is in it, and queries."""
+"""Durable mode, compared with core mode: events through a stream, pending events, and queries."""
 
 import time
 from pathlib import Path
@@ -8,114 +8,121 @@ import uvloop
 from anyio import sleep
 from nats.aio.client import Client
 
+from benchmarks.children import child
 from benchmarks.events import COUNTS, run_once
-from benchmarks.growth import MEGABYTE
-from benchmarks.machinery import Row, Server, Spread, child, folder, percentile, spread
-from benchmarks.queries import MICROSECONDS
+from benchmarks.harness import MEGABYTE, MICROSECONDS, Row, percentile, scratch, spread
+from benchmarks.variant import UNTIL_KILLED
 
-BACKLOG = 1_000_000
-REQUESTS = 400
-LOOKED_EVERY = 0.1
+PENDING = 1_000_000
 SIZE = 100
+"""Size of a pending event, in bytes."""
+REQUESTS = 400
+"""Queries per round."""
+POLL_INTERVAL = 0.1
+
+Times = dict[str, list[list[float]]]
+"""By variant: the durations of the queries in each round, in seconds."""
 
 
-def measure(server: Server, rounds: int) -> list[Row]:
-    """Return rows for events, a backlog and queries, each against core mode in turns."""
+def measure(url: str, rounds: int) -> list[Row]:
+    """Measure events and queries, in turn with core mode, and pending events."""
     return [
-        *_events(server, rounds),
-        *_backlog(server, max(1, rounds // 2)),
-        _query(server, rounds),
+        _events(url, rounds),
+        *_pending(url, max(1, rounds // 2)),
+        _query(url, rounds),
     ]
 
 
-def _events(server: Server, rounds: int) -> list[Row]:
+def _events(url: str, rounds: int) -> Row:
     rates: dict[str, list[float]] = {"service": [], "durable": []}
     lost = 0
     for turn in range(rounds):
-        for name, taken in rates.items():
-            with folder() as place:
+        for name, measured in rates.items():
+            with scratch() as directory:
                 count, prefix = COUNTS["service"], f"{name}{turn}.db"
-                run = run_once(server, name, place / "bench.db", count, prefix=prefix)
-            taken.append(run["rate"])
+                run = run_once(url, name, directory / "bench.db", count, prefix=prefix)
+            measured.append(run["rate"])
             lost += run["lost"]
     core, durable = spread(rates["service"]), spread(rates["durable"])
-    against = f"{durable.median / core.median:.2f} × core mode ({core.median:,.0f}), {lost} lost"
-    return [Row("lines of chat a second: **this service**, durable", durable, against)]
+    compared = f"{durable.median / core.median:.2f} × core mode ({core.median:,.0f}), {lost} lost"
+    return Row("chat messages per second: **this service**, durable", durable, compared)
 
 
-def _backlog(server: Server, rounds: int) -> list[Row]:
+def _pending(url: str, rounds: int) -> list[Row]:
     rates, memory = [], []
     for turn in range(rounds):
-        prefix = f"backlog{turn}.db"
-        with folder() as place:
-            path = place / "bench.db"
-            _contend(server, path, prefix, 0)  # makes the stream, and the file that follows it
-            with child("publisher", server.url, prefix, BACKLOG, 0, SIZE) as publisher:
+        prefix = f"pending{turn}.db"
+        with scratch() as directory:
+            path = directory / "bench.db"
+            _apply(url, path, prefix, 0)  # creates the stream, and the database that follows it
+            with child("publisher", url, prefix, PENDING, 0, SIZE) as publisher:
                 publisher.process.wait()
-            uvloop.run(_stored(server, prefix))
-            began = time.time()
-            ended, rss = _contend(server, path, prefix, BACKLOG)
-            rates.append(BACKLOG / (ended - began))
-            memory.append(rss / MEGABYTE)
-    what = f"a backlog of {BACKLOG:,} events of {SIZE} bytes in the stream"
+            uvloop.run(_wait_until_stored(url, prefix))
+            begun = time.time()
+            ended, peak_memory = _apply(url, path, prefix, PENDING)
+            rates.append(PENDING / (ended - begun))
+            memory.append(peak_memory / MEGABYTE)
+    label = f"{PENDING:,} pending events of {SIZE} bytes in the stream"
     return [
-        Row(f"{what}: events a second, from the start of the process", spread(rates), ""),
-        Row(f"{what}: peak memory, MB", spread(memory), f"in {rounds} runs"),
+        Row(f"{label}: events per second, measured from the start of the process", spread(rates)),
+        Row(f"{label}: peak memory, MB", spread(memory), f"in {rounds} runs"),
     ]
 
 
-def _contend(server: Server, path: Path, prefix: str, count: int) -> tuple[float, float]:
-    with child("contender", "durable", server.url, path, prefix, count, SIZE) as contender:
-        contender.says()
-        ended = contender.says()
-        contender.process.wait()
-    assert ended["applied"] == count
-    return ended["ended"], ended["rss"]
+def _apply(url: str, path: Path, prefix: str, count: int) -> tuple[float, float]:
+    """Run the service until it has applied the events; return the time and the peak memory."""
+    with child("variant", "durable", url, path, prefix, count, SIZE) as service:
+        service.read()
+        result = service.read()
+        service.process.wait()
+    assert result["applied"] == count
+    return result["ended"], result["peak_memory"]
 
 
-async def _stored(server: Server, prefix: str) -> None:
-    nc = await nats.connect(server.url)
+async def _wait_until_stored(url: str, prefix: str) -> None:
+    nc = await nats.connect(url)
     js = nc.jetstream()
-    while (await js.stream_info(prefix.replace(".", "_"))).state.last_seq < BACKLOG:  # noqa: ASYNC110
-        await sleep(LOOKED_EVERY)
+    while (await js.stream_info(prefix.replace(".", "_"))).state.last_seq < PENDING:  # noqa: ASYNC110
+        await sleep(POLL_INTERVAL)
     await nc.close()
 
 
-def _query(server: Server, rounds: int) -> Row:
-    with folder() as place:
-        times = uvloop.run(_ask_both(server, place, rounds))
-    at: dict[str, Spread] = {
-        name: spread([MICROSECONDS * percentile(block, 50) for block in blocks])
-        for name, blocks in times.items()
-    }
-    ratio = at["durable"].median / at["service"].median
-    against = f"{ratio:.2f} × core mode ({at['service'].median:.0f})"
-    return Row("query of 50 rows, p50, µs: **this service**, durable", at["durable"], against)
+def _query(url: str, rounds: int) -> Row:
+    with scratch() as directory:
+        times = uvloop.run(_query_both(url, directory, rounds))
+    core, durable = (
+        spread([MICROSECONDS * percentile(block, 50) for block in times[name]])
+        for name in ("service", "durable")
+    )
+    compared = f"{durable.median / core.median:.2f} × core mode ({core.median:.0f})"
+    return Row("query of 50 rows, p50, µs: **this service**, durable", durable, compared)
 
 
-async def _ask_both(server: Server, place: Path, rounds: int) -> dict[str, list[list[float]]]:
-    times: dict[str, list[list[float]]] = {"service": [], "durable": []}
-    nc = await nats.connect(server.url)
-    commands = [
-        ("contender", name, server.url, place / name, f"asked_{name}.db", -1, 0) for name in times
+async def _query_both(url: str, directory: Path, rounds: int) -> Times:
+    times: Times = {"service": [], "durable": []}
+    nc = await nats.connect(url)
+    arguments = [
+        ("variant", name, url, directory / name, f"query_{name}.db", UNTIL_KILLED, 0)
+        for name in times
     ]
-    with child(*commands[0]) as core, child(*commands[1]) as durable:
-        core.says(), durable.says()
+    with child(*arguments[0]) as core, child(*arguments[1]) as durable:
+        core.read(), durable.read()
         for _ in range(rounds):
             for name, blocks in times.items():
-                subject = f"asked_{name}.db"
-                for number in range(50):
-                    said = b'{"username": "alice", "message": "line %d %s"}' % (number, b"x" * 40)
-                    await nc.publish(f"{subject}.message.log", said)
-                blocks.append([await _timed(nc, f"{subject}.stats.recent_chat.get")])
-                for _ in range(REQUESTS):
-                    blocks[-1].append(await _timed(nc, f"{subject}.stats.recent_chat.get"))
-                del blocks[-1][0]  # it waits for the lines
+                blocks.append(await _block(nc, f"query_{name}.db"))
     await nc.close()
     return times
 
 
-async def _timed(nc: Client, subject: str) -> float:
+async def _block(nc: Client, prefix: str) -> list[float]:
+    for number in range(50):
+        data = b'{"username": "alice", "message": "line %d %s"}' % (number, b"x" * 40)
+        await nc.publish(f"{prefix}.message.log", data)
+    await _timed(nc, prefix)  # waits until the messages are committed
+    return [await _timed(nc, prefix) for _ in range(REQUESTS)]
+
+
+async def _timed(nc: Client, prefix: str) -> float:
     begun = time.perf_counter()
-    await nc.request(subject, b'{"limit": 50}', timeout=5)
+    await nc.request(f"{prefix}.stats.recent_chat.get", b'{"limit": 50}', timeout=5)
     return time.perf_counter() - begun

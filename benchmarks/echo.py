@@ -1,10 +1,10 @@
-"""Two that only reply: a raw echo, and the least that answers from a thread.
+"""Two responders that queries are compared with.
 
-`bench.echo` is a callback that replies with so many bytes. `bench.least` is what a query costs at
-the least if SQL is to stay off the event loop: nats-py's iterator, the direct call in a thread.
+`bench.echo` is a callback that replies with a given number of bytes. `bench.minimum` does only what
+every query needs if SQL must not run on the event loop: the message iterator of nats-py, the direct
+call in a thread, and a reply whose bytes were prepared before.
 """
 
-import json
 import sys
 
 import anyio
@@ -14,6 +14,7 @@ from anyio import to_thread
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from benchmarks.children import send
 from rosey_dbsvc import BotDatabase
 
 
@@ -27,15 +28,15 @@ async def main(url: str, size: int, path: str) -> None:
 
     await nc.subscribe("bench.echo", cb=reply)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(least, nc, body, BotDatabase(path))
+        tasks.start_soon(minimum, nc, body, BotDatabase(path))
         await anyio.sleep(0.1)
         await nc.flush()
-        print(json.dumps({"ready": True}), flush=True)
+        send(ready=True)
 
 
-async def least(nc: Client, body: bytes, database: BotDatabase) -> None:
-    """Read in a thread, and reply with as many bytes."""
-    subscription = await nc.subscribe("bench.least")
+async def minimum(nc: Client, body: bytes, database: BotDatabase) -> None:
+    """Call the database in a thread, and reply with the prepared bytes."""
+    subscription = await nc.subscribe("bench.minimum")
     async for msg in subscription.messages:
         await to_thread.run_sync(database.get_recent_chat, 50)
         await nc.publish(msg.reply, body)

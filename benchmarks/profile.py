@@ -1,8 +1,6 @@
-"""Where the time goes: the event loop of the service under cProfile in a flood.
+"""Profile the event loop of the service during a burst: `python -m benchmarks.profile`.
 
-    python -m benchmarks.profile
-
-It is no measure of speed: the profiler makes everything slower, and Python more so than C.
+It does not measure speed: the profiler slows everything down, Python more than C.
 """
 
 import cProfile
@@ -10,24 +8,27 @@ import pstats
 
 import uvloop
 
-from benchmarks.contender import join_users, receive
+from benchmarks.children import child
 from benchmarks.events import COUNTS, SIZE
-from benchmarks.machinery import child, folder, nats_server
+from benchmarks.harness import PREFIX, nats_server, scratch
+from benchmarks.variant import add_users, run
 
-SHOWN = 15
+FUNCTIONS = 15
+"""Number of functions to print."""
 
 
 def main() -> None:
-    """Profile the loop, and print the functions with the most time of their own."""
-    with nats_server() as server, folder() as place:
-        path = str(place / "bench.db")
-        join_users(path)
+    """Profile the loop, and print the functions that take the most time themselves."""
+    with nats_server() as url, scratch() as directory:
+        path = str(directory / "bench.db")
+        add_users(path)
         profile = cProfile.Profile()
         count = COUNTS["service"]
-        # Started first, so that what it publishes before there is a subscription is not waited for.
-        with child("publisher", server.url, "bench.db", 4 * count, 0, SIZE):
-            profile.runcall(uvloop.run, receive("service", server.url, path, "bench.db", count))
-        pstats.Stats(profile).sort_stats("tottime").print_stats(SHOWN)
+        # The publisher starts first, and messages before the subscription are lost: so it publishes
+        # more than are needed.
+        with child("publisher", url, PREFIX, 4 * count, 0, SIZE):
+            profile.runcall(uvloop.run, run("service", url, path, PREFIX, count))
+        pstats.Stats(profile).sort_stats("tottime").print_stats(FUNCTIONS)
 
 
 if __name__ == "__main__":

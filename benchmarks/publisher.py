@@ -1,6 +1,6 @@
-"""The bot, in a process of its own: publishes lines of chat as fast as it can, or at a rate.
+"""The bot, in a process of its own: publishes chat messages as fast as possible, or at a rate.
 
-Prints the time at which it began, and ends when the server has everything.
+It sends the time when it begins, and ends when the server has all messages.
 """
 
 import json
@@ -11,29 +11,35 @@ import anyio
 import nats
 import uvloop
 
+from benchmarks.children import send
+
 USERS = 100
-AT_ONCE = 100
+UNLIMITED = 10**9
+"""Number of messages of a publisher that publishes until its parent kills it."""
+MAX_PAYLOADS = 10_000
+CHUNK = 100
+"""Messages that are published before other tasks of the event loop run."""
 
 
 def payload(number: int, size: int) -> bytes:
-    """Return a line of chat of about this many bytes."""
-    said = {"username": f"user{number % USERS}", "message": f"{number} "}
-    said["message"] += "x" * max(0, size - len(json.dumps(said)))
-    return json.dumps(said).encode()
+    """Return a chat message of about this many bytes."""
+    chat = {"username": f"user{number % USERS}", "message": f"{number} "}
+    chat["message"] += "x" * max(0, size - len(json.dumps(chat)))
+    return json.dumps(chat).encode()
 
 
 async def main(url: str, prefix: str, count: int, rate: float, size: int) -> None:
-    """Publish so many lines, at a rate a second, or without a limit if it is 0."""
-    payloads = [payload(number, size) for number in range(min(count, 10_000))]
+    """Publish messages, at a rate per second, or as fast as possible if it is 0."""
+    payloads = [payload(number, size) for number in range(min(count, MAX_PAYLOADS))]
     nc = await nats.connect(url)
     subject = f"{prefix}.message.log"
-    print(time.time(), flush=True)
+    send(begun=time.time())
     begun = time.perf_counter()
     for number in range(count):
         await nc.publish(subject, payloads[number % len(payloads)])
         if rate:
             await anyio.sleep(max(0, begun + (number + 1) / rate - time.perf_counter()))
-        elif number % AT_ONCE == 0:
+        elif number % CHUNK == 0:
             await anyio.sleep(0)
     await nc.flush()
     await nc.flush()

@@ -1,7 +1,7 @@
-"""The time that a query takes, against an echo of as many bytes and a direct call."""
+"""Duration of a query, compared with an echo of as many bytes and a direct call."""
 
 import time
-from contextlib import AsyncExitStack
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,103 +10,108 @@ import nats
 import uvloop
 from nats.aio.client import Client
 
-from benchmarks.machinery import Row, Server, child, folder, percentile, spread
+from benchmarks.children import child
+from benchmarks.harness import MICROSECONDS, PREFIX, Row, percentile, scratch, spread
+from benchmarks.publisher import UNLIMITED
+from benchmarks.variant import UNTIL_KILLED
 from rosey_dbsvc import BotDatabase
 
 ROWS = 50
 REQUESTS = 400
-"""In each block; the blocks take turns."""
+"""Requests in a block. The blocks of the variants take turns."""
 RATE = 500
-MICROSECONDS = 1e6
+"""Chat messages per second under load."""
+SIZE = 200
+"""Size of a chat message under load, in bytes."""
+BODY = b'{"limit": 50}'
+VARIANTS = ("service", "echo", "minimum", "direct")
+
+Times = dict[str, list[list[float]]]
+"""By variant and load: the durations of the requests in each block, in seconds."""
 
 
-def measure(server: Server, rounds: int) -> list[Row]:
-    """Return rows for p50 and p99, idle and under load."""
-    with folder() as place:
-        return uvloop.run(_measure(server, place / "bench.db", rounds))
+def measure(url: str, rounds: int) -> list[Row]:
+    """Measure p50 and p99, idle and under load."""
+    with scratch() as directory:
+        times = uvloop.run(_measure(url, directory / "bench.db", rounds))
+    return [_row(times, percent, load) for load in ("", " under load") for percent in (50, 99)]
 
 
-async def _measure(server: Server, path: Path, rounds: int) -> list[Row]:
+async def _measure(url: str, path: Path, rounds: int) -> Times:
     _fill(path)
-    reader = BotDatabase(path)
-    times: dict[str, list[list[float]]] = {}
-    with child("contender", "service", server.url, path.with_name("s.db"), "bench.db", -1, 0) as it:
-        it.says()
-        async with AsyncExitStack() as stack:
-            nc = await stack.enter_async_context(await nats.connect(server.url))
-            await _say(nc)
-            reply = await _ask(nc)
-            with child("echo", server.url, len(reply), path) as echo:
-                echo.says()
-                for _ in range(rounds):
-                    await _block(times, nc, reader)
-                    with child("publisher", server.url, "bench.db", 10**9, RATE, 200) as publisher:
-                        publisher.says()
-                        await _block(times, nc, reader, " under load")
-    reader.close()
-    return _rows(times)
+    own_file = path.with_name("s.db")
+    with (
+        closing(BotDatabase(path)) as database,
+        child("variant", "service", url, own_file, PREFIX, UNTIL_KILLED, 0) as service,
+    ):
+        service.read()
+        async with await nats.connect(url) as nc:
+            await _publish(nc)
+            size = len(await _query(nc))
+            with child("echo", url, size, path) as echo:
+                echo.read()
+                return await _rounds(nc, url, database, rounds)
+
+
+async def _rounds(nc: Client, url: str, database: BotDatabase, rounds: int) -> Times:
+    times: Times = {}
+    for _ in range(rounds):
+        await _blocks(times, nc, database)
+        with child("publisher", url, PREFIX, UNLIMITED, RATE, SIZE) as publisher:
+            publisher.read()
+            await _blocks(times, nc, database, " under load")
+    return times
 
 
 def _fill(path: Path) -> None:
-    database = BotDatabase(path)
-    lines = [(time.time(), f"user{n}", f"line {n} " + "x" * 40) for n in range(ROWS)]
-    database.user_chat_messages(lines)
-    database.close()
+    with closing(BotDatabase(path)) as database:
+        database.user_chat_messages(
+            [(time.time(), f"user{n}", f"line {n} " + "x" * 40) for n in range(ROWS)]
+        )
 
 
-async def _say(nc: Client) -> None:
+async def _publish(nc: Client) -> None:
     for number in range(ROWS):
-        said = b'{"username": "user%d", "message": "line %d %s"}' % (number, number, b"x" * 40)
-        await nc.publish("bench.db.message.log", said)
+        data = b'{"username": "user%d", "message": "line %d %s"}' % (number, number, b"x" * 40)
+        await nc.publish(f"{PREFIX}.message.log", data)
 
 
-async def _ask(nc: Client) -> bytes:
-    msg = await nc.request("bench.db.stats.recent_chat.get", b'{"limit": 50}', timeout=5)
-    return bytes(msg.data)
+async def _query(nc: Client) -> bytes:
+    return (await nc.request(f"{PREFIX}.stats.recent_chat.get", BODY, timeout=5)).data
 
 
 async def _echo(nc: Client) -> bytes:
-    return bytes((await nc.request("bench.echo", b'{"limit": 50}', timeout=5)).data)
+    return (await nc.request("bench.echo", BODY, timeout=5)).data
 
 
-async def _least(nc: Client) -> bytes:
-    return bytes((await nc.request("bench.least", b'{"limit": 50}', timeout=5)).data)
+async def _minimum(nc: Client) -> bytes:
+    return (await nc.request("bench.minimum", BODY, timeout=5)).data
 
 
-async def _block(
-    times: dict[str, list[list[float]]], nc: Client, reader: BotDatabase, load: str = ""
-) -> None:
+async def _blocks(times: Times, nc: Client, database: BotDatabase, load: str = "") -> None:
     async def direct(_: Client) -> Any:
-        return reader.get_recent_chat(ROWS)
+        return database.get_recent_chat(ROWS)
 
-    calls = {"service": _ask, "echo": _echo, "least": _least, "direct": direct}
-    for name, call in calls.items():
-        taken = []
+    for name, call in zip(VARIANTS, (_query, _echo, _minimum, direct), strict=True):
+        durations = []
         for _ in range(REQUESTS):
             begun = time.perf_counter()
             await call(nc)
-            taken.append(time.perf_counter() - begun)
+            durations.append(time.perf_counter() - begun)
             await anyio.sleep(0)
-        times.setdefault(name + load, []).append(taken)
+        times.setdefault(name + load, []).append(durations)
 
 
-def _rows(times: dict[str, list[list[float]]]) -> list[Row]:
-    rows = []
-    for load in ("", " under load"):
-        for q in (50, 99):
-            at = {
-                name: spread([MICROSECONDS * percentile(taken, q) for taken in times[name + load]])
-                for name in ("service", "echo", "least", "direct")
-            }
-            both = at["echo"].median + at["direct"].median
-            rows.append(
-                Row(
-                    f"query of {ROWS} rows, p{q}{load}, µs",
-                    at["service"],
-                    f"{at['service'].median / both:.2f} × (echo {at['echo'].median:.0f}"
-                    f" + direct call {at['direct'].median:.0f}),"
-                    f" {at['service'].median / at['least'].median:.2f} × the least with a thread"
-                    f" ({at['least'].median:.0f})",
-                )
-            )
-    return rows
+def _row(times: Times, percent: int, load: str) -> Row:
+    service, echo, minimum, direct = (
+        spread([MICROSECONDS * percentile(block, percent) for block in times[name + load]])
+        for name in VARIANTS
+    )
+    return Row(
+        f"query of {ROWS} rows, p{percent}{load}, µs",
+        service,
+        f"{service.median / (echo.median + direct.median):.2f} ×"
+        f" (echo {echo.median:.0f} + direct call {direct.median:.0f}),"
+        f" {service.median / minimum.median:.2f} × the minimum with a thread"
+        f" ({minimum.median:.0f})",
+    )

@@ -1,32 +1,32 @@
-"""A bot with a database in its event loop, and a ticker that notices when that stands still."""
+"""A bot with a variant in its event loop, and a ticker that measures how long the loop stalls."""
 
-import json
 import sys
 import time
 
 import anyio
 import uvloop
 
-from benchmarks.contender import CONTENDERS, join_users
-from benchmarks.machinery import percentile
+from benchmarks.children import send
+from benchmarks.harness import percentile
+from benchmarks.variant import VARIANTS, add_users
 
-TICK = 0.001
+INTERVAL = 0.001
 
 
 async def main(name: str, url: str, path: str, prefix: str, count: int) -> None:
-    """Tick until so many events are persisted; print how late the ticks were."""
-    late: list[float] = []
-    async with CONTENDERS[name](url, path, prefix) as applied:
-        print(json.dumps({"ready": True}), flush=True)
+    """Tick until this number of events is committed; send how late the ticks were."""
+    delays: list[float] = []
+    async with VARIANTS[name](url, path, prefix) as applied:
+        send(ready=True)
         while applied() < count:
             begun = time.perf_counter()
-            await anyio.sleep(TICK)
+            await anyio.sleep(INTERVAL)
             if applied():
-                late.append(time.perf_counter() - begun - TICK)
-        print(json.dumps({"p99": percentile(late, 99), "longest": max(late)}), flush=True)
+                delays.append(time.perf_counter() - begun - INTERVAL)
+        send(p99=percentile(delays, 99), longest=max(delays))
 
 
 if __name__ == "__main__":
     name, url, path, prefix, count = sys.argv[1:]
-    join_users(path)
+    add_users(path)
     uvloop.run(main(name, url, path, prefix, int(count)))

@@ -1,4 +1,4 @@
-"""How the documents become a site: `nox -s docs`."""
+"""Sphinx configuration of the documentation: `nox -s docs`."""
 
 import sys
 from importlib import metadata
@@ -21,12 +21,12 @@ myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 
 nitpicky = True
-nitpick_ignore_regex = [  # what others document, and what a signature shows and nobody calls
+nitpick_ignore_regex = [  # documented elsewhere, or shown in a signature and never called
     ("py:class", r"(anyio|collections|nats|os)\..*"),
     ("py:class", r"dict\[str"),
-    ("py:class", r"rosey_dbsvc\.storage\.Storage"),
+    ("py:class", r"rosey_dbsvc\.storage\.protocol\.Storage"),
 ]
-default_role = "code"  # of a docstring's `name`
+default_role = "code"  # for `name` in a docstring
 autoclass_content = "both"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

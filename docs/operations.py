@@ -1,4 +1,4 @@
-"""The directive `operations`: the contract, as it stands in the code."""
+"""The Sphinx directive `operations`: a section per operation, made from the code."""
 
 import inspect
 import json
@@ -11,20 +11,21 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from rosey_dbsvc.operations import describe as tables
-from rosey_dbsvc.operations.base import LARGEST, OPERATIONS, Operation, Query
+from rosey_dbsvc.operations import OPERATIONS
+from rosey_dbsvc.operations.base import MAX_INTEGER, Operation, Query
 from rosey_dbsvc.settings import DEFAULT_PREFIX
+from rosey_dbsvc.storage.adopted_methods import METHODS, REQUIRED
 
 GOLDEN: Final = Path(__file__).parents[1] / "tests" / "golden"
 
 NAMES: Final = {"null": "`null`", "boolean": "`true` or `false`"}
-LARGE: Final = {LARGEST: "2⁶³ - 1", -LARGEST: "-2⁶³ + 1"}
+LARGE: Final = {MAX_INTEGER: "2⁶³ - 1", -MAX_INTEGER: "-2⁶³ + 1"}
 
 Schema = dict[str, Any]
 
 
 class Operations(SphinxDirective):
-    """A section for each operation."""
+    """A section per operation."""
 
     def run(self) -> list[nodes.Node]:
         """Return the sections."""
@@ -33,49 +34,59 @@ class Operations(SphinxDirective):
 
 
 def section(operation: type[Operation]) -> Iterator[str]:
-    """Yield the lines of Markdown that tell of an operation."""
+    """Yield the section of an operation as lines of Markdown."""
     yield from (f"## `{operation.name}`", "")
-    yield f"*{tables.kind(operation)}* on `{DEFAULT_PREFIX}.{operation.name}`"
+    yield f"*{operation.kind.capitalize()}* on the subject `{DEFAULT_PREFIX}.{operation.name}`"
     yield from ("", inspect.getdoc(operation) or "", "")
     yield from _payload(operation)
-    yield from ("For example:", "", "```json", _example(operation), "```", "")
+    yield from ("Example:", "", "```json", _example(operation), "```", "")
     if issubclass(operation, Query):
         yield from _reply(operation)
-    methods = " or ".join(f"`{method}`" for method in operation.methods)
-    missing = "; it may do without" if operation.optional else ""
-    yield f"In Python: `DatabaseClient.{operation.methods[0]}`. "
-    yield from (f"A database of your own has {methods}{missing}.", "")
+    yield from _methods(operation)
+
+
+def _methods(operation: type[Operation]) -> Iterator[str]:
+    names = METHODS[operation].names
+    methods = " or ".join(f"`{name}`" for name in names)
+    yield f"Method of the Python client: `DatabaseClient.{names[0]}`. "
+    if operation in REQUIRED:
+        yield from (f"An adopted database needs a method {methods}.", "")
+    else:
+        yield from (f"An adopted database may lack {methods}: then the event is ignored.", "")
 
 
 def _payload(operation: type[Operation]) -> Iterator[str]:
-    """Yield a table of the fields, and one for each object in them."""
+    """Yield a table of the fields, and one for each object among them."""
     schemas = msgspec.json.schema(operation)["$defs"]
     payload = schemas.pop(operation.__name__)
-    yield from ("| field | what it is | without it |", "| --- | --- | --- |")
+    yield from ("| field | type | default |", "| --- | --- | --- |")
     for name, field in payload["properties"].items():
-        default = f"`{json.dumps(field['default'])}`" if "default" in field else ""
-        required = "it is refused" if name in payload["required"] else default
+        default = f"`{json.dumps(field['default'])}`" if "default" in field else "*(optional)*"
+        required = "*(required)*" if name in payload["required"] else default
         yield f"| `{name}` | {kind_of(field)} | {required} |"
     yield ""
     for title, schema in schemas.items():
-        yield from (f"`{title}` has any of these. {schema['description']}", "", *_fields(schema))
+        yield f"`{title}` is an object. All its fields are optional. {schema['description']}"
+        yield from ("", *_fields(schema))
 
 
 def _reply(query: type[Query]) -> Iterator[str]:
     row = msgspec.json.schema(query.row)["$defs"][query.row.__name__]
-    yield from (f"The reply is an array of objects. {row['description']}", "")
+    description: str = row["description"]
+    yield "The reply is an array. Each element is an object: "
+    yield from (description[0].lower() + description[1:], "")
     yield from _fields(row)
 
 
 def _fields(schema: Schema) -> Iterator[str]:
-    yield from ("| field | what it is |", "| --- | --- |")
+    yield from ("| field | type |", "| --- | --- |")
     for name, field in schema["properties"].items():
         yield f"| `{name}` | {kind_of(field)} |"
     yield ""
 
 
 def kind_of(schema: Schema) -> str:
-    """Return in words what a value has to be."""
+    """Return the type of a value in words, with its bounds."""
     if "anyOf" in schema:
         return ", or ".join(kind_of(each) for each in schema["anyOf"])
     if "$ref" in schema:
@@ -100,7 +111,7 @@ def _number(value: int) -> str:
 
 
 def _example(operation: type[Operation]) -> str:
-    """Return the first payload that the tests have for it."""
+    """Return the first payload that the tests have for the operation."""
     golden = json.loads((GOLDEN / f"{operation.name}.json").read_text(encoding="utf-8"))
     return json.dumps(golden["accepted"][0]["payload"])
 

@@ -1,4 +1,4 @@
-"""The same bot beside a running service: `python after.py nats://127.0.0.1:4222`."""
+"""The bot of before.py, with a running service: `python after.py nats://127.0.0.1:4222`."""
 
 import asyncio
 import sys
@@ -9,7 +9,7 @@ from rosey_dbsvc import DatabaseClient
 
 
 async def evening(db: DatabaseClient) -> None:
-    """Do what a bot does of an evening."""
+    """Store what happens in the channel, and say the outbound messages."""
     await db.user_joined("alice")
     await db.user_chat_message("alice", "good evening")
     await db.log_user_count(1, 3)
@@ -23,7 +23,7 @@ async def evening(db: DatabaseClient) -> None:
 
 
 async def main(url: str) -> None:
-    """Connect, and live."""
+    """Connect and run."""
     nc = await nats.connect(url)
     db = DatabaseClient(nc)
     await evening(db)

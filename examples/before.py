@@ -7,7 +7,7 @@ from rosey_dbsvc import BotDatabase
 
 
 async def evening(db: BotDatabase) -> None:
-    """Do what a bot does of an evening."""
+    """Store what happens in the channel, and say the outbound messages."""
     db.user_joined("alice")
     db.user_chat_message("alice", "good evening")
     db.log_user_count(1, 3)
@@ -21,7 +21,7 @@ async def evening(db: BotDatabase) -> None:
 
 
 async def main(path: str) -> None:
-    """Open the database, and live."""
+    """Open the database and run."""
     db = BotDatabase(path)
     await evening(db)
 

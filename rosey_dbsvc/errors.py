@@ -1,37 +1,37 @@
-"""Everything that this package raises, each class with its codes."""
+"""All exceptions of the package, with their reply codes and exit codes."""
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar, Final
 
-CODE: Final = re.compile(r"\d{3}")
+REPLY_CODE: Final = re.compile(r"\d{3}")
 
 
 class DbsvcError(Exception):
     """The database service failed."""
 
     code: int = 500
-    """What a requester reads in the header `Nats-Service-Error-Code`."""
+    """Value of the header `Nats-Service-Error-Code`."""
     exit_code: ClassVar[int] = 1
-    """What the process exits with."""
+    """Exit code of the process."""
 
     def __init__(self, message: str = "") -> None:
-        """Take a message of one line; the class's docstring stands in for none."""
+        """Take a message of one line. The default is the first line of the class's docstring."""
         super().__init__(message or (self.__doc__ or "").partition("\n")[0])
 
 
-# What a requester is told.
+# Sent to a requester
 
 
 class InvalidPayload(DbsvcError):
-    """The payload is not what the operation takes."""
+    """The payload does not match the operation."""
 
     code = 400
 
 
 class ReplyTooLarge(DbsvcError):
-    """The reply is larger than the server's max_payload: ask for less."""
+    """The reply is larger than the server's max_payload: request less."""
 
     code = 413
 
@@ -40,37 +40,47 @@ class DatabaseFailed(DbsvcError):
     """The database failed."""
 
 
+class NotSupported(DbsvcError):
+    """The adopted database has no method for this operation."""
+
+    code = 501
+
+
 class ShuttingDown(DbsvcError):
     """The service is shutting down."""
 
     code = 503
 
 
-# What who asks learns besides.
+# Raised by the client only
 
 
 class Refused(DbsvcError):
-    """The service refuses the query."""
+    """The service refused the request."""
 
     def __init__(self, message: str = "", code: str = "") -> None:
-        """Take what the headers of the reply say."""
+        """Take the values of the reply's error headers."""
         super().__init__(message)
-        self.code = int(code) if CODE.fullmatch(code) else DbsvcError.code
+        self.code = int(code) if REPLY_CODE.fullmatch(code) else DbsvcError.code
 
 
 class TimedOut(DbsvcError):
-    """No service has answered in time."""
+    """No service replied in time."""
 
 
 class UnknownReply(DbsvcError):
-    """The reply is none that is known."""
+    """The reply does not match the operation."""
 
 
 class NotStored(DbsvcError):
-    """No stream has acknowledged the event; it may have it or not."""
+    """No stream acknowledged the event. It may or may not be stored."""
 
 
-# What keeps a service from starting.
+class NotServed(DbsvcError):
+    """No service is running."""
+
+
+# Raised at the start
 
 
 class CannotStart(DbsvcError):
@@ -80,7 +90,10 @@ class CannotStart(DbsvcError):
 
 
 class InvalidSettings(CannotStart):
-    """A setting has no usable value."""
+    """A setting is invalid.
+
+    The message names fields of the settings in backticks; the command line shows its flags there.
+    """
 
 
 class CannotOpen(CannotStart):
@@ -88,15 +101,15 @@ class CannotOpen(CannotStart):
 
 
 class DatabaseInUse(CannotStart):
-    """Another service writes this database."""
+    """Another service uses this database."""
 
 
 class NotAdoptable(CannotStart):
-    """The object lacks a method of a BotDatabase."""
+    """The object cannot be used as a database."""
 
 
 class ConnectionRefused(CannotStart):
-    """The NATS server does not let this service in."""
+    """The NATS server refused the connection."""
 
 
 class NoServer(CannotStart):
@@ -104,34 +117,34 @@ class NoServer(CannotStart):
 
 
 class NoJetStream(CannotStart):
-    """The NATS server has no JetStream: start it with `nats-server -js -sd FOLDER`."""
+    """The NATS server has no JetStream: start it with `nats-server -js -sd DIRECTORY`."""
 
 
 class StreamDiffers(CannotStart):
-    """The stream is there with other settings."""
+    """The stream exists with other settings."""
 
 
 class StreamRefused(CannotStart):
-    """The stream cannot be made or changed."""
+    """JetStream refused to create or change the stream."""
 
 
 class Unavailable(CannotStart):
-    """JetStream does not answer now."""
+    """JetStream does not respond."""
 
 
 class CannotServeMetrics(CannotStart):
-    """The address for metrics cannot be listened on."""
+    """The metrics address cannot be used."""
 
 
 class AlreadyServing(CannotStart):
-    """The service runs already."""
+    """The service is already running."""
 
 
-# What ends a service that runs.
+# Raised while the service runs
 
 
 class NotADatabase(DbsvcError):
-    """The file is not a database, or not one that can be read."""
+    """The file is not a readable SQLite database."""
 
 
 class ConnectionLost(DbsvcError):
@@ -139,22 +152,18 @@ class ConnectionLost(DbsvcError):
 
 
 class PermissionDenied(DbsvcError):
-    """The NATS server does not let this service subscribe, or ask JetStream."""
-
-
-class NotServed(DbsvcError):
-    """No service answers."""
+    """The NATS server denied a subscription or a JetStream request."""
 
 
 class StreamChanged(DbsvcError):
-    """The stream is no longer one for these events."""
+    """The stream no longer captures the events."""
 
 
-# What ends other commands.
+# Raised by other commands
 
 
 class BackupFailed(DbsvcError):
-    """The backup failed; an older one is as it was."""
+    """The backup failed. An older backup is unchanged."""
 
 
 class MaintenanceFailed(DbsvcError):
@@ -163,9 +172,9 @@ class MaintenanceFailed(DbsvcError):
 
 @contextmanager
 def sole_error() -> Iterator[None]:
-    """Raise the one error of a group as itself: who sees it need not know how tasks are nested.
+    """Raise the only exception of an exception group in place of the group.
 
-    Of several, if all are ours, the first stands for them.
+    If it has several and all are DbsvcErrors, raise the first.
     """
     try:
         yield

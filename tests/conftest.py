@@ -1,4 +1,4 @@
-"""What the tests share: one real nats-server, and a prefix each."""
+"""Fixtures of all tests: one real nats-server, and a prefix per test."""
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -9,6 +9,7 @@ import nats
 import pytest
 from hypothesis import settings
 from nats.aio.client import Client
+from support.processes import signals_of_children_restored
 from support.servers import NatsServer, nats_server
 
 from rosey_dbsvc import DatabaseService
@@ -19,8 +20,14 @@ settings.load_profile("tests")
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """nats-py needs asyncio; what is pure AnyIO says `both_backends`."""
+    """nats-py needs asyncio. Tests of code that also runs on trio override it."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals() -> Iterator[None]:
+    with signals_of_children_restored():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +38,7 @@ def server() -> Iterator[NatsServer]:
 
 @pytest.fixture
 def prefix() -> str:
-    """A prefix of the test's own, as all share a server."""
+    """The test's own prefix, because all tests share a server."""
     return f"test{uuid4().hex}.db"
 
 
@@ -50,9 +57,9 @@ async def nc(server: NatsServer) -> AsyncIterator[Client]:
 
 @pytest.fixture
 def service_of(server: NatsServer, prefix: str) -> Callable[..., DatabaseService]:
-    """Make services under the test's prefix, each with a connection of its own."""
+    """Make services under the test's prefix, each with its own connection."""
 
-    def make(database: object, **options: object) -> DatabaseService:
+    def make(database: object, /, **options: object) -> DatabaseService:
         return DatabaseService(server.url, database, **{"prefix": prefix, **options})  # type: ignore[arg-type]
 
     return make

@@ -1,7 +1,7 @@
-"""The flags that several commands have, in groups that each make one thing."""
+"""Flags that several commands have, and groups of flags that make one object."""
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from inspect import Signature, signature
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -11,216 +11,174 @@ from rosey_dbsvc.credentials import Credentials
 from rosey_dbsvc.errors import InvalidSettings
 from rosey_dbsvc.settings import (
     DEFAULT_LOCAL_PORT,
-    DEFAULT_MAX_AGE,
     DEFAULT_STREAM,
     Durable,
     LogFormat,
     LogLevel,
+    check_local_port,
     check_url,
-    parse_age,
+    parse_duration,
     parse_size,
 )
 
-CONNECTING: Final = "Connecting"
-DURABLE: Final = "Durable mode"
-
 Command = Callable[..., None]
 
+
+def flag(
+    metavar: str | None,
+    help: str,  # noqa: A002  as typer names it
+    envvar: str | None = None,
+    panel: str | None = None,
+    name: str | None = None,
+) -> Any:  # noqa: ANN401  as typer has it
+    """Return a flag, described in a panel of the help. `name` is needed if it takes no value."""
+    names = [name] if name else []
+    return typer.Option(*names, metavar=metavar, help=help, envvar=envvar, rich_help_panel=panel)
+
+
+_logging = partial(flag, panel="Logging")
+_connection = partial(flag, panel="Connection")
+_durable = partial(flag, panel="Durable mode")
+
 DbPath = Annotated[
-    str, typer.Option(envvar="ROSEY_DBSVC_DB_PATH", help="The SQLite file, made if need be.")
+    str, flag("FILE", "SQLite file, created if it is missing.", "ROSEY_DBSVC_DB_PATH")
 ]
-Prefix = Annotated[
-    str, typer.Option(envvar="ROSEY_DBSVC_PREFIX", help="What all subjects begin with.")
-]
+ExistingDbPath = Annotated[str, flag("FILE", "SQLite file of the service.", "ROSEY_DBSVC_DB_PATH")]
+Prefix = Annotated[str, flag("TEXT", "First tokens of all subjects.", "ROSEY_DBSVC_PREFIX")]
 Database = Annotated[
     str,
-    typer.Option(
-        envvar="ROSEY_DBSVC_DATABASE",
-        metavar="MODULE:ATTRIBUTE",
-        help="Your own BotDatabase, called with the path.",
-    ),
+    flag("MODULE:ATTRIBUTE", "Your own BotDatabase, called with the path.", "ROSEY_DBSVC_DATABASE"),
 ]
-Level = Annotated[
-    LogLevel, typer.Option(envvar="ROSEY_DBSVC_LOG_LEVEL", help="The least that is logged.")
+StreamName = Annotated[
+    str, _durable("NAME", "JetStream stream, created if it is missing.", "ROSEY_DBSVC_STREAM")
 ]
+Level = Annotated[LogLevel, _logging(None, "Minimum log level.", "ROSEY_DBSVC_LOG_LEVEL")]
 Format = Annotated[
-    LogFormat, typer.Option(envvar="ROSEY_DBSVC_LOG_FORMAT", help="With json: an object a line.")
+    LogFormat,
+    _logging(None, "Format: text, or a JSON object per line.", "ROSEY_DBSVC_LOG_FORMAT"),
 ]
 StopTimeout = Annotated[
-    float,
-    typer.Option(
-        envvar="ROSEY_DBSVC_STOP_TIMEOUT",
-        metavar="SECONDS",
-        help="How long a stop may take to apply what was delivered.",
-    ),
+    str,
+    flag("DURATION", "Time limit for applying events at a stop.", "ROSEY_DBSVC_STOP_TIMEOUT"),
 ]
 MaintainEvery = Annotated[
     str,
-    typer.Option(
-        envvar="ROSEY_DBSVC_MAINTAIN_EVERY",
-        metavar="TIME",
-        help="How often what is old goes, in small steps: 24h, 30m; 0 for never.",
-    ),
+    flag("DURATION", "Interval of deleting old rows; 0 is never.", "ROSEY_DBSVC_MAINTAIN_EVERY"),
 ]
 MetricsAddress = Annotated[
     str,
-    typer.Option(
-        envvar="ROSEY_DBSVC_METRICS_ADDRESS",
-        metavar="HOST:PORT",
-        help="Where metrics are collected, for Prometheus and its like; needs the extra `metrics`.",
-        show_default=False,
+    flag(
+        "HOST:PORT",
+        "Address to serve Prometheus metrics on; needs the extra `metrics`.",
+        "ROSEY_DBSVC_METRICS_ADDRESS",
+        "Metrics",
     ),
 ]
 
 
-class Server(NamedTuple):
-    """The NATS servers that were named, maybe none, and what opens them."""
+class Connection(NamedTuple):
+    """NATS servers, maybe none, with credentials."""
 
     urls: tuple[str, ...]
     credentials: Credentials
     local_port: int
 
     @property
-    def door(self) -> tuple[tuple[str, ...], Credentials]:
-        """The servers that were named, or else the one on this machine, and what opens it."""
-        return self.urls or (f"nats://localhost:{self.local_port}",), self.credentials
+    def client_urls(self) -> tuple[str, ...]:
+        """The URLs, or that of the server on this machine."""
+        return self.urls or (f"nats://localhost:{self.local_port}",)
 
 
-def _connecting(help: str, envvar: str, metavar: str | None = None) -> Any:  # noqa: A002, ANN401
-    return typer.Option(envvar=envvar, metavar=metavar, help=help, rich_help_panel=CONNECTING)
+SERVERS: Final = (
+    "NATS server; repeat it for a cluster. Default: the server on this machine, which `run` starts"
+    " if it is missing."
+)
+CA: Final = "CA certificates to trust, in place of the system's. Requires TLS, like a tls:// URL."
 
 
-def server_flags(
-    nats_url: Annotated[
-        list[str] | None,
-        typer.Option(
-            envvar="NATS_URL",
-            help="A NATS server; several times for a cluster. Without any it is the one on this"
-            " machine, and `run` starts one if there is none.",
-            show_default=False,
-            rich_help_panel=CONNECTING,
-        ),
-    ] = None,
+DURABLE: Final = "Read events from a JetStream stream: none is lost while the service is down."
+UPDATE: Final = "Change an existing stream to these settings."
+
+
+def connection_flags(
+    nats_url: Annotated[list[str] | None, _connection("URL", SERVERS, "NATS_URL")] = None,
     local_port: Annotated[
         int,
-        typer.Option(
-            envvar="ROSEY_DBSVC_LOCAL_PORT",
-            min=1,
-            max=65535,
-            help="Without --nats-url: the port on this machine.",
-            rich_help_panel=CONNECTING,
-        ),
+        _connection("PORT", "Port of the server on this machine.", "ROSEY_DBSVC_LOCAL_PORT"),
     ] = DEFAULT_LOCAL_PORT,
-    nats_user: Annotated[str, _connecting("With a password.", "NATS_USER")] = "",
+    nats_user: Annotated[str, _connection("TEXT", "User; needs a password.", "NATS_USER")] = "",
     nats_password: Annotated[
-        str, _connecting("Better in the environment: others see flags.", "NATS_PASSWORD")
-    ] = "",
-    nats_token: Annotated[str, _connecting("The same, without a user.", "NATS_TOKEN")] = "",
-    nats_creds: Annotated[
-        str, _connecting("A JWT and its seed, as nsc makes them.", "NATS_CREDS", "FILE")
-    ] = "",
-    nats_nkey: Annotated[str, _connecting("The seed of a key.", "NATS_NKEY", "FILE")] = "",
-    tls_ca: Annotated[
         str,
-        _connecting(
-            "What the server's certificate is signed by, if not by what the system trusts."
-            " Insists on TLS, as a tls:// URL does.",
-            "NATS_CA",
-            "FILE",
+        _connection(
+            "TEXT", "Password; safer in the environment: flags are public.", "NATS_PASSWORD"
         ),
     ] = "",
-    tls_cert: Annotated[
-        str, _connecting("For a server that asks for a certificate.", "NATS_CERT", "FILE")
+    nats_token: Annotated[
+        str, _connection("TEXT", "Token, in place of user and password.", "NATS_TOKEN")
     ] = "",
-    tls_key: Annotated[str, _connecting("The key of that.", "NATS_KEY", "FILE")] = "",
-) -> Server:
-    """Return the servers that the flags name."""
+    nats_creds: Annotated[
+        str, _connection("FILE", "Credentials file of nsc: JWT and seed.", "NATS_CREDS")
+    ] = "",
+    nats_nkey: Annotated[str, _connection("FILE", "Seed of an NKey.", "NATS_NKEY")] = "",
+    tls_ca: Annotated[str, _connection("FILE", CA, "NATS_CA")] = "",
+    tls_cert: Annotated[str, _connection("FILE", "Client certificate.", "NATS_CERT")] = "",
+    tls_key: Annotated[
+        str, _connection("FILE", "Private key of the client certificate.", "NATS_KEY")
+    ] = "",
+) -> Connection:
+    """Return the servers and credentials that the flags name."""
     urls = tuple(check_url(url) for value in nats_url or [] for url in value.split(",") if url)
-    return Server(
-        urls,
-        Credentials(
-            user=nats_user,
-            password=nats_password,
-            token=nats_token,
-            creds=nats_creds,
-            nkey=nats_nkey,
-            ca=tls_ca,
-            cert=tls_cert,
-            key=tls_key,
-        ),
-        local_port,
+    credentials = Credentials(
+        user=nats_user,
+        password=nats_password,
+        token=nats_token,
+        creds=nats_creds,
+        nkey=nats_nkey,
+        ca=tls_ca,
+        cert=tls_cert,
+        key=tls_key,
     )
+    return Connection(urls, credentials, check_local_port(local_port))
 
 
-def stream_flags(
+def durable_flags(
     durable: Annotated[
         bool,
-        typer.Option(
-            "--durable",
-            envvar="ROSEY_DBSVC_DURABLE",
-            rich_help_panel=DURABLE,
-            help="Read the events from a JetStream stream: none is lost while the service is down.",
-        ),
+        _durable("", DURABLE, "ROSEY_DBSVC_DURABLE", name="--durable"),
     ] = False,
-    stream: Annotated[
-        str,
-        typer.Option(
-            envvar="ROSEY_DBSVC_STREAM",
-            rich_help_panel=DURABLE,
-            help="The JetStream stream, made if need be.",
-        ),
-    ] = DEFAULT_STREAM,
+    stream: StreamName = DEFAULT_STREAM,
     stream_replicas: Annotated[
         int,
-        typer.Option(
-            envvar="ROSEY_DBSVC_STREAM_REPLICAS",
-            rich_help_panel=DURABLE,
-            help="How many servers of a cluster keep the stream.",
-        ),
+        _durable("NUMBER", "Servers of a cluster that store it.", "ROSEY_DBSVC_STREAM_REPLICAS"),
     ] = 1,
     stream_max_age: Annotated[
         str,
-        typer.Option(
-            envvar="ROSEY_DBSVC_STREAM_MAX_AGE",
-            rich_help_panel=DURABLE,
-            metavar="AGE",
-            help="How long it keeps an event: 7d, 12h, 30m, 90s; 0 for ever.",
-        ),
-    ] = DEFAULT_MAX_AGE,
+        _durable("DURATION", "Time to keep events; 0 is for ever.", "ROSEY_DBSVC_STREAM_MAX_AGE"),
+    ] = "7d",
     stream_max_bytes: Annotated[
         str,
-        typer.Option(
-            envvar="ROSEY_DBSVC_STREAM_MAX_BYTES",
-            rich_help_panel=DURABLE,
-            metavar="SIZE",
-            help="How large it may become: 500M, 2G. Without: as large as the server lets it.",
-        ),
+        _durable("SIZE", "Size limit, like 500M or 2G.", "ROSEY_DBSVC_STREAM_MAX_BYTES"),
     ] = "",
     stream_update: Annotated[
         bool,
-        typer.Option(
-            "--stream-update",
-            envvar="ROSEY_DBSVC_STREAM_UPDATE",
-            rich_help_panel=DURABLE,
-            help="Change a stream that is there with other settings.",
-        ),
+        _durable("", UPDATE, "ROSEY_DBSVC_STREAM_UPDATE", name="--stream-update"),
     ] = False,
 ) -> Durable | None:
-    """Return the stream that the flags ask for, None for core mode."""
+    """Return the settings of durable mode, None for core mode."""
     wanted = Durable(
         stream=stream,
         replicas=stream_replicas,
-        max_age=parse_age(stream_max_age, "--stream-max-age"),
-        max_bytes=parse_size(stream_max_bytes),
+        max_age=parse_duration(stream_max_age, "max_age"),
+        max_bytes=parse_size(stream_max_bytes, "max_bytes"),
         update=stream_update,
     )
     if not durable and wanted != Durable():
-        raise InvalidSettings("the --stream flags are of no use without --durable: add it")
+        raise InvalidSettings("the --stream flags need --durable: add it")
     return wanted if durable else None
 
 
 def with_flags(**groups: Callable[..., object]) -> Callable[[Command], Command]:
-    """Give a command the flags of groups, and what each group makes of its flags as an argument."""
+    """Add the flags of groups to a command, and pass the result of each group to it."""
 
     def decorate(command: Command) -> Command:
         @wraps(command)

@@ -1,23 +1,23 @@
-"""The service as a process: settings, a server, a database and signals, joined."""
+"""The service and the replay as processes, with signals and systemd notifications."""
 
-import logging
 import os
 import signal
 
 import anyio
 from anyio import CancelScope
 
-from rosey_dbsvc.cli.signals import obey_signals
+from rosey_dbsvc._text import Logger
+from rosey_dbsvc.cli.signals import handle_signals
 from rosey_dbsvc.counters import Counts
 from rosey_dbsvc.errors import sole_error
-from rosey_dbsvc.messaging.local_server import servers
-from rosey_dbsvc.monitoring.exposing import exposing
-from rosey_dbsvc.monitoring.systemd import Manager
+from rosey_dbsvc.monitoring.systemd import Notifier
+from rosey_dbsvc.service.composition import composed
+from rosey_dbsvc.service.replay import Replay
 from rosey_dbsvc.service.service import DatabaseService
-from rosey_dbsvc.settings import Settings
-from rosey_dbsvc.storage.opening import load_factory
+from rosey_dbsvc.settings import Durable, Settings
+from rosey_dbsvc.storage.admin import Report
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 
 class Process:
@@ -25,49 +25,42 @@ class Process:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._factory = load_factory(settings.database)
         self._scope = CancelScope()
         self._service: DatabaseService | None = None
-        self._manager = Manager(os.environ)
+        self._notifier = Notifier(os.environ)
 
     async def run(self) -> int:
-        """Serve until a signal comes; return the exit code. Raises a DbsvcError."""
+        """Serve until a signal arrives; return the exit code. Raises a DbsvcError."""
         with sole_error():
             async with anyio.create_task_group() as tasks:
-                await tasks.start(obey_signals, self._obey, name="signals")
-                tasks.start_soon(self._manager.keep_telling, self._status, name="service manager")
+                await tasks.start(handle_signals, self._handle_signal, name="signals")
+                tasks.start_soon(self._notifier.keep_notifying, self._status, name="systemd")
                 with self._scope:
                     await self._serve()
                 tasks.cancel_scope.cancel()
         return 1 if self._service and self._service.counts.abandoned else 0
 
     async def _serve(self) -> None:
-        settings = self._settings
-        async with exposing(settings, lambda: self._counts), servers(settings) as urls:
-            self._service = DatabaseService.of(settings, urls, self._factory)
-            async with anyio.create_task_group() as tasks:
-                await tasks.start(self._service.serve, name="rosey-dbsvc")
-                self._manager.tell(READY=1, STATUS=self._status())
+        async with composed(self._settings) as (service, _), anyio.create_task_group() as tasks:
+            self._service = service
+            await tasks.start(service.serve, name="rosey-dbsvc")
+            self._notifier.notify(READY=1, STATUS=self._status())
 
     def _status(self) -> str:
-        counts = self._counts
+        counts = self._service.counts if self._service else Counts()
         return (
             f"{'connected to NATS' if counts.connected else 'waiting for NATS'}, "
             f"{counts.applied} events applied, {counts.rejected} rejected, "
             f"{counts.pending} pending, {counts.answered} queries answered"
         )
 
-    @property
-    def _counts(self) -> Counts:
-        return self._service.counts if self._service else Counts()
-
-    def _obey(self, number: signal.Signals) -> None:
+    def _handle_signal(self, number: signal.Signals) -> None:
         if not self._scope.cancel_called:
-            logger.info("%s: stopping", number.name)
-            self._manager.tell(STOPPING=1, STATUS="applying what was delivered")
+            logger.info("received %(signal)s: stopping", signal=number.name)
+            self._notifier.notify(STOPPING=1, STATUS="applying delivered events")
             self._scope.cancel()
         elif self._service is not None:
-            logger.warning("%s again: stopping at once", number.name)
+            logger.warning("received %(signal)s again: stopping at once", signal=number.name)
             self._service.abort()
 
 
@@ -86,3 +79,27 @@ def _has_uvloop() -> bool:
     except ImportError:
         return False
     return True
+
+
+def replay(
+    settings: Settings, durable: Durable, report: Report
+) -> tuple[int, signal.Signals | None]:
+    """Replay a stream; return the number of events, and the signal that interrupted it."""
+    ended_by: list[signal.Signals] = []
+
+    async def main() -> int:
+        it = Replay(settings, durable, report)
+
+        def interrupt(number: signal.Signals) -> None:
+            ended_by.append(number)
+            it.stop()
+
+        with sole_error():
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(handle_signals, interrupt, name="signals")
+                await it.run()
+                tasks.cancel_scope.cancel()
+        return it.counts.applied
+
+    applied = anyio.run(main)
+    return applied, ended_by[0] if ended_by else None

@@ -1,18 +1,17 @@
-"""How far something has come, for people who wait for it."""
+"""Progress bars for commands that take long."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-Report = Callable[[int, int], None]
-"""Takes how much is done, and of how much."""
+from rosey_dbsvc.storage.admin import Report
 
 
 @contextmanager
 def bar(title: str) -> Iterator[Report]:
-    """Draw a bar on the terminal, if standard error is one."""
+    """Show a progress bar, if standard error is a terminal."""
     console = Console(stderr=True)
     columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:

@@ -1,4 +1,4 @@
-"""The signals that ask a process to end."""
+"""Signals that stop a process."""
 
 import logging
 import signal
@@ -11,27 +11,29 @@ from anyio.abc import TaskStatus
 
 logger = logging.getLogger(__name__)
 
-HANG_UP: Final = getattr(signal, "SIGHUP", None)
-"""Comes when the terminal is closed. Windows has none."""
+SIGHUP: Final = getattr(signal, "SIGHUP", None)
+"""Sent when the terminal is closed. Windows has none."""
 
-Obey = Callable[[signal.Signals], None]
+Handler = Callable[[signal.Signals], None]
 
 
-async def obey_signals(obey: Obey, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-    """Call the function with each signal; started means that they end the process no more."""
-    obeyed = _obeyed()
+async def handle_signals(
+    handler: Handler, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED
+) -> None:
+    """Call the handler with each signal. Started means that signals no longer end the process."""
+    handled = _handled_signals()
     try:
-        with anyio.open_signal_receiver(*obeyed) as signals:
+        with anyio.open_signal_receiver(*handled) as signals:
             task_status.started()
             async for number in signals:
-                obey(number)
+                handler(number)
     finally:
-        for each in obeyed:  # what is left is the way out
+        for each in handled:  # only the exit is left
             signal.signal(each, signal.SIG_IGN)
 
 
-def _obeyed() -> list[signal.Signals]:
+def _handled_signals() -> list[signal.Signals]:
     signals = [signal.SIGINT, signal.SIGTERM]
-    if HANG_UP is not None and signal.getsignal(HANG_UP) is not signal.SIG_IGN:  # as nohup has it
-        signals.append(HANG_UP)
+    if SIGHUP is not None and signal.getsignal(SIGHUP) is not signal.SIG_IGN:  # by nohup
+        signals.append(SIGHUP)
     return signals

@@ -1,1 +1,5 @@
-"""What a bot calls in place of a BotDatabase."""
+"""The client: what a bot calls in place of a BotDatabase."""
+
+from rosey_dbsvc.client.client import DatabaseClient
+
+__all__ = ["DatabaseClient"]

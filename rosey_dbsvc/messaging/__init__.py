@@ -1,1 +1,1 @@
-"""NATS: connection, subscriptions, streams, requests. Knows no database."""
+"""NATS: connection, subscriptions, streams, requests, the embedded server. Knows no database."""

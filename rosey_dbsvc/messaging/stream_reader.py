@@ -1,13 +1,13 @@
-"""A stream as one unbroken sequence of messages, each once and in order, or an error.
+"""Reads a stream as an unbroken sequence of messages, each once and in order, or raises.
 
-No acknowledgements: they bring redelivery, and that breaks the order. The server counts what it
-delivers to a consumer, so that a message that is missing shows, the last one in the heartbeat.
+It uses no acknowledgements, because redelivery breaks the order. The server numbers what it
+delivers to a consumer, so a missing message shows in the next one or in the heartbeat.
 """
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 from anyio import lowlevel
 from nats.aio.client import Client
@@ -15,44 +15,44 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js.api import Header
 
+from rosey_dbsvc._text import shorten
 from rosey_dbsvc.errors import DbsvcError
-from rosey_dbsvc.messaging.connection import GONE, unsubscribed
-from rosey_dbsvc.messaging.subscription import take
-from rosey_dbsvc.operations.codec import shorten
-from rosey_dbsvc.storage.cursor import Position
+from rosey_dbsvc.messaging.connection import unsubscribed
+from rosey_dbsvc.messaging.nats_private import CONNECTION_ERRORS, take_queued
 
-MOST: Final = 20_000
-"""How many messages are asked for at a time. The server sends no more before the next request."""
-MOST_BYTES: Final = 16 * 1024 * 1024
-"""And no more bytes than that, or than two messages may have."""
-EXPIRES: Final = 30.0
-"""How long the server waits for so many, in seconds."""
-HEARTBEAT: Final = 1.0
-"""How often it says meanwhile that it is there, in seconds."""
-SILENCE: Final = 3.0
-"""How long nothing may come, in seconds."""
-AT_ONCE: Final = 256
-"""How many messages are taken before others on the event loop have their turn."""
+MAX_MESSAGES: Final = 20_000
+MAX_BYTES: Final = 16 * 1024 * 1024
+"""Limits of a pull request, after which the server waits for the next one."""
+EXPIRES: Final = 30.0  # time after which a pull request ends, in seconds
+HEARTBEAT: Final = 1.0  # interval of the server's heartbeats, in seconds
+SILENCE_TIMEOUT: Final = 3.0
+"""Time without message and heartbeat after which the consumer is given up, in seconds."""
+MAX_TAKEN: Final = 256  # messages taken from the queue before other tasks can run
 
-LAST: Final = "Nats-Last-Consumer"
-SPENT: Final = frozenset({"Batch Completed", "Message Size Exceeds MaxBytes", "Request Timeout"})
-"""Why a request ends and another may follow. Any other end is that of the consumer."""
-
-WITH_TOKEN: Final = 11
-"""How many dots a reply subject has that ends with a random token, after all that is of use."""
-
+LAST_DELIVERED: Final = "Nats-Last-Consumer"
+REQUEST_ENDED: Final = frozenset(
+    {"Batch Completed", "Message Size Exceeds MaxBytes", "Request Timeout"}
+)
+"""Status descriptions after which another pull request may follow."""
+DOTS_WITH_TOKEN: Final = 11
+"""Number of dots in an acknowledgement subject that ends with a random token."""
 NANOSECONDS: Final = 1_000_000_000
 
 
-Placed = tuple[Position, Msg]
+class StoredMessage(NamedTuple):
+    """A message of a stream. The time is in nanoseconds of Unix time."""
+
+    sequence: int
+    stored_at: int
+    msg: Msg
 
 
-class Interrupted(DbsvcError):
+class StreamInterrupted(DbsvcError):
     """Messages of the stream may be missing."""
 
 
-class Pull:
-    """Asks a consumer for messages, again and again, and counts what comes."""
+class StreamReader:
+    """Pulls messages from a consumer, and checks that none is missing."""
 
     def __init__(self, nc: Client, subscription: Subscription, subject: str) -> None:
         self._nc = nc
@@ -60,84 +60,84 @@ class Pull:
         self._subject = subject
         self._request = json.dumps(
             {
-                "batch": MOST,
-                "max_bytes": max(MOST_BYTES, 2 * nc.max_payload),
+                "batch": MAX_MESSAGES,
+                "max_bytes": max(MAX_BYTES, 2 * nc.max_payload),
                 "expires": int(EXPIRES * NANOSECONDS),
                 "idle_heartbeat": int(HEARTBEAT * NANOSECONDS),
             }
         ).encode()
         self._delivered = 0
 
-    async def messages(self) -> AsyncGenerator[list[Placed]]:
-        """Yield messages with their positions, as many as there are; none is a sign of life.
+    async def batches(self) -> AsyncGenerator[list[StoredMessage]]:
+        """Yield the messages that are there; an empty list is a heartbeat.
 
-        Raises Interrupted as soon as one may be missing.
+        Raises StreamInterrupted.
         """
-        await self._ask()
+        await self._pull()
         while True:
             msgs = [await self._next()]
-            queued = min(self._subscription.pending_msgs, AT_ONCE)
-            msgs += [take(self._subscription) for _ in range(queued)]
-            found: list[Placed] = []
+            queued = min(self._subscription.pending_msgs, MAX_TAKEN)
+            msgs += [take_queued(self._subscription) for _ in range(queued)]
+            found: list[StoredMessage] = []
             for msg in msgs:
-                if msg.reply:  # only what is stored has one; any header may be a stranger's
-                    found.append((self._count(msg.reply), msg))
+                if msg.reply:  # only stored messages have one; headers may be a publisher's
+                    found.append(self._check(msg))
                 else:
-                    await self._obey(msg.headers or {})
+                    await self._handle_status(msg.headers or {})
             yield found
 
     async def _next(self) -> Msg:
         if self._subscription.pending_msgs:
             await lowlevel.checkpoint()
-            return take(self._subscription)
+            return take_queued(self._subscription)
         try:
-            return await self._subscription.next_msg(timeout=SILENCE)
+            return await self._subscription.next_msg(timeout=SILENCE_TIMEOUT)
         except TimeoutError:
-            raise Interrupted("nothing is heard of the consumer") from None
-        except GONE as error:
-            raise Interrupted(str(error)) from None
+            raise StreamInterrupted("the consumer sends nothing") from None
+        except CONNECTION_ERRORS as error:
+            raise StreamInterrupted(str(error)) from None
 
-    def _count(self, reply: str) -> Position:
-        count, position = _place(reply)
+    def _check(self, msg: Msg) -> StoredMessage:
+        number, sequence, stored_at = _parse_reply(msg.reply)
         self._delivered += 1
-        if count != self._delivered:
-            raise Interrupted(f"message {count} came where {self._delivered} was due")
-        return position
+        if number != self._delivered:
+            raise StreamInterrupted(f"message {number} arrived in place of {self._delivered}")
+        return StoredMessage(sequence, stored_at, msg)
 
-    async def _obey(self, status: dict[str, str]) -> None:
-        if LAST in status:
-            if status[LAST] != str(self._delivered):
-                raise Interrupted(f"message {self._delivered + 1} did not come")
-        elif (why := status.get(Header.DESCRIPTION, "")) in SPENT:
-            await self._ask()
+    async def _handle_status(self, headers: dict[str, str]) -> None:
+        if LAST_DELIVERED in headers:
+            if headers[LAST_DELIVERED] != str(self._delivered):
+                raise StreamInterrupted(f"message {self._delivered + 1} did not arrive")
+        elif (status := headers.get(Header.DESCRIPTION, "")) in REQUEST_ENDED:
+            await self._pull()
         else:
-            why = shorten(why.partition("\n")[0]) or "it is gone"
-            raise Interrupted(f"the consumer has ended: {why}")
+            status = shorten(status.partition("\n")[0]) or "it is gone"
+            raise StreamInterrupted(f"the consumer has ended: {status}")
 
-    async def _ask(self) -> None:
+    async def _pull(self) -> None:
         try:
             await self._nc.publish(self._subject, self._request, self._subscription.subject)
-        except GONE as error:
-            raise Interrupted(str(error)) from None
+        except CONNECTION_ERRORS as error:
+            raise StreamInterrupted(str(error)) from None
 
 
-def _place(reply: str) -> tuple[int, Position]:
-    """Return what the server says of a message: its count in the delivery, its position."""
-    if reply.count(".") == WITH_TOKEN:
+def _parse_reply(reply: str) -> tuple[int, int, int]:
+    """Return number in the delivery, sequence and time from an acknowledgement subject."""
+    if reply.count(".") == DOTS_WITH_TOKEN:
         reply = reply.rpartition(".")[0]
     try:
-        _, sequence, count, stored_at, _ = reply.rsplit(".", 4)
-        return int(count), Position(int(sequence), int(stored_at))
+        _, sequence, number, stored_at, _ = reply.rsplit(".", 4)
+        return int(number), int(sequence), int(stored_at)
     except ValueError:
-        raise Interrupted(f"a message without a place: {shorten(reply)}") from None
+        raise StreamInterrupted(f"a message without metadata: {shorten(reply)}") from None
 
 
 @asynccontextmanager
-async def pulled(nc: Client, subject: str) -> AsyncIterator[Pull]:
-    """Be ready to ask the consumer that has this subject. Raises Interrupted."""
+async def open_reader(nc: Client, subject: str) -> AsyncIterator[StreamReader]:
+    """Yield a reader of the consumer with this subject. Raises StreamInterrupted."""
     try:
         subscription = await nc.subscribe(nc.new_inbox())
-    except GONE as error:
-        raise Interrupted(str(error)) from None
+    except CONNECTION_ERRORS as error:
+        raise StreamInterrupted(str(error)) from None
     async with unsubscribed(subscription):
-        yield Pull(nc, subscription, subject)
+        yield StreamReader(nc, subscription, subject)

@@ -1,4 +1,4 @@
-"""How what a client tells and asks goes over NATS, and what goes wrong on the way."""
+"""Requests and publishes of a client over NATS, with errors of ours."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -19,144 +19,142 @@ from nats.errors import (
 from nats.errors import TimeoutError as NoReplyError
 from nats.js.errors import APIError, ServiceUnavailableError
 
-from rosey_dbsvc.errors import (
-    ConnectionLost,
-    InvalidPayload,
-    NotServed,
-    NotStored,
-    Refused,
-    TimedOut,
-)
-from rosey_dbsvc.messaging import stream_probe as question
-from rosey_dbsvc.messaging.connection import GONE, describe
+from rosey_dbsvc import errors
+from rosey_dbsvc.messaging import stream_probe
+from rosey_dbsvc.messaging.connection_events import error_text
+from rosey_dbsvc.messaging.nats_private import CONNECTION_ERRORS
 from rosey_dbsvc.operations import codec
-from rosey_dbsvc.operations.base import StatsRecentChatGet
+from rosey_dbsvc.operations.chat import StatsRecentChatGet
 
-STORED_WITHIN: Final = 60.0
-"""How long an event has to be stored, in seconds: for twice that the server knows its identity."""
-ACKNOWLEDGED_WITHIN: Final = 2.0
-"""When it is published again, in seconds."""
-PAUSE: Final = 0.1
-
+STORE_TIMEOUT: Final = 60.0
+"""Time limit to store an event, in seconds. The server knows its id for twice as long."""
+ACK_TIMEOUT: Final = 2.0
+"""Time after which an event without acknowledgement is published again, in seconds."""
+RETRY_DELAY: Final = 0.1
 CLOSED: Final = (ConnectionClosedError, ConnectionDrainingError)
 
 T = TypeVar("T")
 
 
-class Wire(Protocol):
-    """What a client needs."""
+class Transport(Protocol):
+    """The connection of a client to the service."""
 
-    async def tell(self, subject: str, payload: bytes) -> None:
+    async def publish(self, subject: str, payload: bytes) -> None:
         """Publish an event."""
 
-    async def ask(self, subject: str, payload: bytes) -> bytes:
-        """Return the answer to a query."""
+    async def request(self, subject: str, payload: bytes) -> bytes:
+        """Send a query and return the body of the reply."""
 
 
-class NatsWire:
-    """Over a connection. Raises ConnectionLost, NotStored, NotServed, TimedOut and Refused."""
+class NatsTransport:
+    """A transport over nats-py.
+
+    Raises ConnectionLost, InvalidPayload, NotStored, NotServed, TimedOut and Refused.
+    """
 
     def __init__(self, nc: Client, prefix: str, timeout: float, *, durable: bool) -> None:
         self._nc = nc
         self._prefix = prefix
         self._timeout = timeout
-        self._publish = self._store if durable else nc.publish
-        self._is_stream_known = False
-        self._under_way: set[CancelScope] = set()
-        self._left = False
+        self._send = self._store if durable else nc.publish
+        self._found_stream = False
+        self._calls: set[CancelScope] = set()
+        self._is_closed = False
 
-    async def tell(self, subject: str, payload: bytes) -> None:
-        """Publish; with `durable` until the stream has acknowledged it."""
+    async def publish(self, subject: str, payload: bytes) -> None:
+        """Publish an event; in durable mode until the stream has acknowledged it."""
         await lowlevel.checkpoint()  # nats-py's publish has none
-        await self._until_left(subject, partial(self._publish, subject, payload))
+        await self._until_closed(subject, partial(self._send, subject, payload))
 
-    async def ask(self, subject: str, payload: bytes) -> bytes:
-        """Return the body of the reply, unless its headers refuse."""
-        reply = await self._until_left(subject, partial(self._request, subject, payload))
+    async def request(self, subject: str, payload: bytes) -> bytes:
+        """Send a query and return the body of the reply. Raises Refused for an error reply."""
+        reply = await self._until_closed(subject, partial(self._request, subject, payload))
         headers = reply.headers or {}
         if codec.ERROR_CODE in headers:
-            raise Refused(headers.get(codec.ERROR, ""), headers[codec.ERROR_CODE])
+            raise errors.Refused(headers.get(codec.ERROR, ""), headers[codec.ERROR_CODE])
         return reply.data
 
-    def leave(self) -> None:
-        """Let those go who wait: nats-py would let them wait for what cannot come."""
-        self._left = True
-        for scope in self._under_way:
+    def close(self) -> None:
+        """Cancel calls in progress, because nats-py would let them wait for nothing."""
+        self._is_closed = True
+        for scope in self._calls:
             scope.cancel()
 
-    async def _until_left(self, subject: str, work: Callable[[], Awaitable[T]]) -> T:
+    async def _until_closed(self, subject: str, call: Callable[[], Awaitable[T]]) -> T:
         with CancelScope() as scope:
-            self._under_way.add(scope)
+            self._calls.add(scope)
             try:
-                if not self._left:
-                    return await work()
+                if not self._is_closed:
+                    return await call()
             except MaxPayloadError:
-                raise InvalidPayload(f"{subject}: it is more than the server takes") from None
-            except GONE as error:
-                raise ConnectionLost(f"{subject}: {_why(error)}") from error
+                raise errors.InvalidPayload(
+                    f"{subject}: larger than the server's max_payload"
+                ) from None
+            except CONNECTION_ERRORS as error:
+                raise errors.ConnectionLost(f"{subject}: {_reason(error)}") from error
             finally:
-                self._under_way.remove(scope)
-        raise ConnectionLost(f"{subject}: the connection is left")
+                self._calls.remove(scope)
+        raise errors.ConnectionLost(f"{subject}: the client is closed")
 
     async def _store(self, subject: str, payload: bytes) -> None:
         headers = {"Nats-Msg-Id": uuid4().hex}
         last: Exception | None = None
-        with anyio.move_on_after(STORED_WITHIN):
+        with anyio.move_on_after(STORE_TIMEOUT):
             while True:
                 last = await self._try_to_store(subject, payload, headers)
                 if last is None:
                     return
-                await anyio.sleep(PAUSE)
-        why = "nobody answers" if last is None else _why(last)
-        raise NotStored(f"no stream has acknowledged {subject}: {why}") from last
+                await anyio.sleep(RETRY_DELAY)
+        reason = "no reply" if last is None else _reason(last)
+        raise errors.NotStored(f"no stream acknowledged {subject}: {reason}") from last
 
     async def _try_to_store(
         self, subject: str, payload: bytes, headers: dict[str, str]
     ) -> Exception | None:
-        """Publish once; return what may pass, and raise what does not."""
+        """Publish once; return a transient error, raise any other."""
         js = self._nc.jetstream()
         try:
-            await self._know_the_stream(subject)
-            await js.publish(subject, payload, ACKNOWLEDGED_WITHIN, headers=headers)
+            await self._find_stream(subject)
+            await js.publish(subject, payload, ACK_TIMEOUT, headers=headers)
         except (MaxPayloadError, *CLOSED):
             raise
         except (ValueError, TypeError, LookupError) as error:
-            raise NotStored(f"what answers for {subject} is no stream") from error
-        except GONE as error:
-            if isinstance(error, APIError) and (error.code or 0) < question.ITS_OWN:
-                raise NotStored(f"the stream does not take {subject}: {_why(error)}") from error
+            raise errors.NotStored(f"what replies to {subject} is not a stream") from error
+        except CONNECTION_ERRORS as error:
+            if isinstance(error, APIError) and (error.code or 0) < stream_probe.SERVER_ERROR:
+                raise errors.NotStored(f"the stream refuses {subject}: {_reason(error)}") from error
             return error
         return None
 
-    async def _know_the_stream(self, subject: str) -> None:
-        """See that there is one, once: a service in core mode would apply each attempt."""
-        if self._is_stream_known:
+    async def _find_stream(self, subject: str) -> None:
+        """Check once that there is a stream: core mode would apply each attempt."""
+        if self._found_stream:
             return
         try:
             reply = await self._nc.request(
-                question.subject(self._prefix),
-                question.QUESTION,
-                timeout=ACKNOWLEDGED_WITHIN,
-                headers=question.headers(),
+                stream_probe.subject(self._prefix),
+                stream_probe.PAYLOAD,
+                timeout=ACK_TIMEOUT,
+                headers=stream_probe.headers(),
             )
         except NoReplyError as error:
-            if await self._is_served_without_stream():
-                raise NotStored(
-                    f"nobody acknowledges {subject}: is the service run with --durable?"
+            if await self._is_core_mode():
+                raise errors.NotStored(
+                    f"nothing acknowledges {subject}: start the service with --durable"
                 ) from error
             raise
-        if question.may_pass(reply.data):
-            raise ServiceUnavailableError(code=question.ITS_OWN)
-        if question.read_answer(reply.data) is None:
-            raise NotStored(f"what answers for {subject} is no stream")
-        self._is_stream_known = True
+        if stream_probe.is_transient(reply.data):
+            raise ServiceUnavailableError(code=stream_probe.SERVER_ERROR)
+        if stream_probe.last_sequence(reply.data) is None:
+            raise errors.NotStored(f"what replies to {subject} is not a stream")
+        self._found_stream = True
 
-    async def _is_served_without_stream(self) -> bool:
-        """Return whether a service answers, and not as one whose stream is away."""
+    async def _is_core_mode(self) -> bool:
+        """Return whether a service replies, and not as one whose stream is away."""
         query = f"{self._prefix}.{StatsRecentChatGet.name}"
         try:
-            reply = await self._nc.request(query, b"{}", timeout=ACKNOWLEDGED_WITHIN)
-        except GONE:
+            reply = await self._nc.request(query, b"{}", timeout=ACK_TIMEOUT)
+        except CONNECTION_ERRORS:
             return False
         return not {codec.STALE, codec.ERROR_CODE} & set(reply.headers or {})
 
@@ -164,12 +162,12 @@ class NatsWire:
         try:
             return await self._nc.request(subject, payload, timeout=self._timeout)
         except NoRespondersError:
-            raise NotServed(
-                f"no service listens at {subject}: does `rosey-dbsvc run`, with that prefix?"
+            raise errors.NotServed(
+                f"no service listens on {subject}: start `rosey-dbsvc run` with this prefix"
             ) from None
         except NoReplyError:
-            raise TimedOut(f"no answer to {subject} within {self._timeout:g} s") from None
+            raise errors.TimedOut(f"no reply to {subject} within {self._timeout:g} s") from None
 
 
-def _why(error: Exception) -> str:
-    return describe(error) if isinstance(error, Error) else str(error)
+def _reason(error: Exception) -> str:
+    return error_text(error) if isinstance(error, Error) else str(error)

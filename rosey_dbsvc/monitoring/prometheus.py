@@ -1,142 +1,119 @@
-"""The counts for those who collect metrics: OpenMetrics over HTTP, with Prometheus's own client."""
+"""Prometheus metrics, served over HTTP by prometheus_client."""
 
-import logging
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from itertools import accumulate
-from threading import Thread
-from typing import Any, Final
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+from typing import Final
 
-from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
+from prometheus_client import CollectorRegistry, ProcessCollector, core, start_http_server
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from rosey_dbsvc._aio import in_thread
+from rosey_dbsvc._text import Logger
 from rosey_dbsvc.counters import Counts, Histogram
 from rosey_dbsvc.errors import CannotServeMetrics
-from rosey_dbsvc.monitoring.discovery import VERSION
+from rosey_dbsvc.monitoring.adr32 import VERSION
 from rosey_dbsvc.settings import Address
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
 PREFIX: Final = "rosey_dbsvc"
 
 COUNTERS: Final = {
-    "events_applied": ("applied", "Events that are committed."),
-    "events_rejected": ("rejected", "Events that were not valid, or that the database refused."),
-    "events_abandoned": ("abandoned", "Events that were delivered and lost, at a stop cut short."),
-    "events_expired": ("expired", "Events that the stream let go before they were read."),
-    "messages_dropped": ("dropped", "Messages that NATS's limit kept from the service."),
+    "events_applied": ("applied", "Events committed."),
+    "events_rejected": ("rejected", "Events that were invalid, or refused by the database."),
+    "events_abandoned": ("abandoned", "Events lost because a stop timed out."),
+    "events_expired": ("expired", "Events that the stream deleted before they were read."),
+    "messages_dropped": ("dropped", "Messages that arrived faster than they were read."),
     "queries_answered": ("answered", "Queries answered with rows."),
     "queries_refused": ("refused", "Queries answered with an error."),
-    "queries_stale": ("stale", "Queries answered without the last events of the stream."),
+    "queries_stale": ("stale", "Queries answered while the database was behind the stream."),
     "batches": ("batches", "Transactions."),
 }
 GAUGES: Final = {
-    "connected": ("connected", "Whether the connection to NATS is there."),
-    "events_pending": ("pending", "Events that are taken and not committed yet."),
-    "last_commit_timestamp_seconds": ("last_commit", "When the last batch was committed."),
+    "connected": ("connected", "Whether the service is connected to NATS."),
+    "events_pending": ("pending", "Events received and not yet committed."),
+    "last_commit_timestamp_seconds": ("last_commit", "Time of the last commit."),
 }
 HISTOGRAMS: Final = {
     "batch_events": ("batch_sizes", "Events in a transaction."),
-    "commit_seconds": ("commit_times", "How long a transaction took."),
-    "query_seconds": ("query_times", "From a query to its reply."),
-    "event_age_seconds": ("event_ages", "How old events were when they were committed."),
+    "commit_seconds": ("commit_times", "Duration of a transaction."),
+    "query_seconds": ("query_times", "Time from query to reply."),
+    "event_age_seconds": ("event_ages", "Age of events at their commit."),
 }
 
 
-class Metrics(Collector):
-    """Reads the counts when somebody asks."""
+class CountsCollector(Collector):
+    """Reads the counters of a service at each scrape."""
 
     def __init__(self, counts: Callable[[], Counts], labels: dict[str, str]) -> None:
-        """Take what gives the counts, and what tells this service from others."""
+        """Take a function that returns the counters, and labels that identify the service."""
         self._counts = counts
         self._labels = {"version": VERSION, **labels}
 
-    def collect(self) -> Iterator[Metric]:
-        """Return the counts as Prometheus has them."""
+    def collect(self) -> Iterator[core.Metric]:
+        """Yield all metrics."""
         counts = self._counts()
-        yield InfoMetricFamily(PREFIX, "What runs.", self._labels)
-        for name, (of, text) in COUNTERS.items():
-            yield CounterMetricFamily(f"{PREFIX}_{name}", text, getattr(counts, of))
-        for name, (of, text) in GAUGES.items():
-            yield GaugeMetricFamily(f"{PREFIX}_{name}", text, float(getattr(counts, of)))
-        for name, (of, text) in HISTOGRAMS.items():
-            yield _histogram(f"{PREFIX}_{name}", text, getattr(counts, of))
+        yield core.InfoMetricFamily(PREFIX, "Version and mode.", self._labels)
+        for name, (attribute, text) in COUNTERS.items():
+            yield core.CounterMetricFamily(f"{PREFIX}_{name}", text, getattr(counts, attribute))
+        for name, (attribute, text) in GAUGES.items():
+            yield core.GaugeMetricFamily(
+                f"{PREFIX}_{name}", text, float(getattr(counts, attribute))
+            )
+        for name, (attribute, text) in HISTOGRAMS.items():
+            yield _histogram(f"{PREFIX}_{name}", text, getattr(counts, attribute))
         yield from _by_operation(counts)
 
 
-def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
+def _histogram(name: str, text: str, histogram: Histogram) -> core.Metric:
     bounds = [*map(floatToGoString, histogram.bounds), "+Inf"]
     buckets = list(zip(bounds, accumulate(histogram.buckets), strict=True))
-    return HistogramMetricFamily(name, text, buckets, histogram.sum)
+    return core.HistogramMetricFamily(name, text, buckets, histogram.sum)
 
 
-def _by_operation(counts: Counts) -> Iterator[Metric]:
-    requests = CounterMetricFamily(f"{PREFIX}_requests", "Messages.", labels=["operation"])
-    errors = CounterMetricFamily(f"{PREFIX}_errors", "Failures among them.", labels=["operation"])
-    for operation, tally in counts.operations.items():
-        requests.add_metric([operation], tally.requests)
-        errors.add_metric([operation], tally.errors)
+def _by_operation(counts: Counts) -> Iterator[core.Metric]:
+    requests = core.CounterMetricFamily(f"{PREFIX}_requests", "Messages.", labels=["operation"])
+    errors = core.CounterMetricFamily(f"{PREFIX}_errors", "Failed messages.", labels=["operation"])
+    for name, operation in counts.operations.items():
+        requests.add_metric([name], operation.requests)
+        errors.add_metric([name], operation.errors)
     yield requests
     yield errors
 
 
-class Handler(WSGIRequestHandler):
-    """Answers one request, of somebody who may be slow, or nobody."""
-
-    timeout = 5
-    """How long it waits for the next bytes, in seconds."""
-
-    def log_message(self, *_: object) -> None:
-        """Leave the log to the service."""
-
-
-class Server(WSGIServer):
-    """Answers one after the other: a crowd takes each other's time, and no threads and files."""
-
-    request_queue_size = 64
-
-    def __init__(self, address: tuple[str, int], handler: type[Handler]) -> None:
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        super().__init__(address, handler)
-
-    def handle_error(self, _request: object, client_address: Any) -> None:  # noqa: ANN401
-        """Go on: who asked has gone, or said nothing."""
-        logger.debug("metrics were not given to %s", client_address)
+@asynccontextmanager
+async def metrics_served(
+    address: Address, counts: Callable[[], Counts], labels: dict[str, str]
+) -> AsyncIterator[None]:
+    """Serve metrics on an address while in the context. Raises CannotServeMetrics."""
+    async with in_thread(_http_server(address, counts, labels)) as port:
+        url = f"http://{address._replace(port=port)}/metrics"
+        logger.info("serving metrics at %(url)s", url=url)
+        yield
 
 
 @contextmanager
-def exposed(
+def _http_server(
     address: Address, counts: Callable[[], Counts], labels: dict[str, str]
-) -> Iterator[str]:
-    """Answer scrapes in a thread while in the context; yield the URL.
-
-    Raises CannotServeMetrics if the address cannot be listened on.
-    """
+) -> Iterator[int]:
     registry = CollectorRegistry()
-    registry.register(Metrics(counts, labels))
+    registry.register(CountsCollector(counts, labels))
     ProcessCollector(registry=registry)
     try:
-        server = Server(address, Handler)
-    except OSError as error:
-        raise CannotServeMetrics(
-            f"cannot listen for metrics on {address}: {error.strerror}"
-        ) from None
-    server.set_app(make_wsgi_app(registry))
-    thread = Thread(target=server.serve_forever, name="metrics")
-    thread.start()
+        server, thread = start_http_server(address.port, address.host, registry)
+    except (OSError, UnicodeError) as error:  # UnicodeError for a host with an empty label
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CannotServeMetrics(f"cannot serve metrics on {address}: {reason}") from None
+    server.handle_error = _log_client_error  # type: ignore[method-assign]  # it prints
     try:
-        yield f"http://{address._replace(port=server.server_port)}/metrics"
+        yield server.server_port
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def _log_client_error(request: object, client_address: object) -> None:  # noqa: ARG001
+    logger.debug("a scrape failed: %(client)s", client=client_address)

@@ -1,6 +1,5 @@
-"""What the service manager is told, if it has asked for it: sd_notify(3)."""
+"""Notifications to systemd: sd_notify(3)."""
 
-import logging
 import os
 import re
 import socket
@@ -9,54 +8,56 @@ from typing import Final
 
 import anyio
 
-logger = logging.getLogger(__name__)
+from rosey_dbsvc._text import Logger
 
-TOLD_EVERY: Final = 10.0
-"""How often the status is renewed, in seconds."""
+logger = Logger(__name__)
+
+STATUS_INTERVAL: Final = 10.0  # time between two status notifications, in seconds
 MICROSECONDS: Final = re.compile(r"\d{1,18}")
 
 
-class Manager:
-    """The process that started this one, as the environment tells of it."""
+class Notifier:
+    """Sends notifications to the service manager, if the environment names its socket."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         socket_name = environ.get("NOTIFY_SOCKET", "")
         self._address = f"\0{socket_name[1:]}" if socket_name.startswith("@") else socket_name
         self._watchdog = _watchdog(environ)
-        self._untold: dict[str, object] = {}
-        self._complained = False
+        self._unsent: dict[str, object] = {}
+        self._has_warned = False
 
-    def tell(self, **state: object) -> None:
-        """Tell it, without waiting for it. What it could not be told it is told the next time."""
+    def notify(self, **state: object) -> None:
+        """Send the state without blocking. What cannot be sent is sent with the next one."""
         if not self._address:
             return
-        self._untold |= state
-        lines = "\n".join(f"{name}={value}" for name, value in self._untold.items())
+        self._unsent |= state
+        lines = "\n".join(f"{name}={value}" for name, value in self._unsent.items())
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-                notify.setblocking(False)
-                notify.sendto(lines.encode(), self._address)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+                sock.setblocking(False)
+                sock.sendto(lines.encode(), self._address)
         except OSError as error:
-            self._complain(error)
+            self._warn(error)
         else:
-            self._untold, self._complained = {}, False
+            self._unsent, self._has_warned = {}, False
 
-    def _complain(self, error: OSError) -> None:
-        if not self._complained:
-            self._complained = True
-            logger.warning("the service manager cannot be told: %s", error.strerror or error)
+    def _warn(self, error: OSError) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            reason = error.strerror or str(error)
+            logger.warning("cannot notify systemd: %(reason)s", reason=reason)
 
-    async def keep_telling(self, status: Callable[[], str]) -> None:
-        """Tell it the status at times, and in time that this event loop runs, until cancelled."""
-        every = min(TOLD_EVERY, self._watchdog / 2 if self._watchdog else TOLD_EVERY)
+    async def keep_notifying(self, status: Callable[[], str]) -> None:
+        """Send the status and the watchdog's keep-alive until cancelled."""
+        every = min(STATUS_INTERVAL, self._watchdog / 2 if self._watchdog else STATUS_INTERVAL)
         alive = {"WATCHDOG": 1} if self._watchdog else {}
         while self._address:
-            self.tell(STATUS=status(), **alive)
+            self.notify(STATUS=status(), **alive)
             await anyio.sleep(every)
 
 
 def _watchdog(environ: Mapping[str, str]) -> float:
-    """Return after how much silence we are restarted, in seconds; 0 for never."""
+    """Return the time-out of the watchdog, in seconds; 0 if there is none."""
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return 0.0
     micros = environ.get("WATCHDOG_USEC", "")

@@ -1,4 +1,4 @@
-"""Bytes to payloads, rows to bytes, and errors to headers."""
+"""Payloads, replies and error headers as bytes."""
 
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -6,102 +6,95 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from rosey_dbsvc._text import shorten
 from rosey_dbsvc.errors import DbsvcError, InvalidPayload, ReplyTooLarge, UnknownReply
 from rosey_dbsvc.operations.base import Operation
 
 ERROR: Final = "Nats-Service-Error"
 ERROR_CODE: Final = "Nats-Service-Error-Code"
 STALE: Final = "Rosey-Stale"
-"""By how many events an answer is behind the stream, or that this is not known."""
+"""Header of a stale reply: number of events it is behind the stream, or "unknown"."""
+NO_ROWS: Final = b"[]"  # body of a failed query, by the specification
+EMPTY_PAYLOAD: Final = "the payload is empty: send at least {}"
 
-T = TypeVar("T", bound=Operation)
+O = TypeVar("O", bound=Operation)  # noqa: E741
 R = TypeVar("R")
-
-NO_PAYLOAD: Final = "there is no payload: send {} at least"
-NO_ROWS: Final = b"[]"
-"""The body of a failure, as the specification has it, so that an old client keeps working."""
 
 
 @cache
-def _decoder(operation: type[T]) -> msgspec.json.Decoder[T]:
+def _decoder(operation: type[O]) -> msgspec.json.Decoder[O]:
     return msgspec.json.Decoder(operation)
 
 
-def decode(operation: type[T], data: bytes) -> T:
-    """Return the payload of a message.
+def decode(operation: type[O], data: bytes) -> O:
+    """Return the decoded payload of a message.
 
-    Raises InvalidPayload, in one line that says what is wrong and where, and quotes nothing.
+    Raises InvalidPayload, with a line that says what is wrong and where, and quotes nothing.
     """
     try:
-        payload: T = _decoder(operation).decode(data.decode())
+        payload: O = _decoder(operation).decode(data.decode())
     except UnicodeDecodeError:
-        raise InvalidPayload("the text is not UTF-8") from None
+        raise InvalidPayload("the payload is not UTF-8") from None
     except RecursionError:
-        raise InvalidPayload("nested too deeply") from None
+        raise InvalidPayload("the payload is nested too deeply") from None
     except msgspec.DecodeError as error:
-        raise InvalidPayload(shorten(str(error)) if data else NO_PAYLOAD) from None
+        raise InvalidPayload(shorten(str(error)) if data else EMPTY_PAYLOAD) from None
     return payload
 
 
-def pack(operation: type[Operation], fields: Mapping[str, object]) -> bytes:
+def encode_payload(operation: type[Operation], fields: Mapping[str, object]) -> bytes:
     """Return the payload with these fields. Raises InvalidPayload as `decode` would."""
     try:
         made = msgspec.convert(fields, operation)
-        payload = msgspec.json.encode(made, enc_hook=_text)
+        payload = msgspec.json.encode(made, enc_hook=_plain_string)
     except (msgspec.ValidationError, UnicodeEncodeError, TypeError) as error:
         raise InvalidPayload(shorten(str(error))) from None
-    if decode(operation, payload) != made:  # there are numbers that JSON does not know
-        raise InvalidPayload("not every value is one that JSON knows")
+    if decode(operation, payload) != made:  # JSON has no infinity and no NaN
+        raise InvalidPayload("a value cannot be encoded as JSON")
     return payload
 
 
-def _text(value: object) -> str:
-    """Return what a class of somebody's own makes of text as just that."""
+def _plain_string(value: object) -> str:
+    """Convert an instance of a subclass of str."""
     if not isinstance(value, str):
-        raise TypeError(f"a {type(value).__name__} is no text")
+        raise TypeError(f"a {type(value).__name__} is not a string")
     return str.__str__(value)
 
 
-def unpack(rows: type[R], data: bytes) -> R:
-    """Return the rows of a reply. Raises UnknownReply if they are not of this kind."""
+def decode_reply(rows: type[R], data: bytes) -> R:
+    """Return the rows of a reply. Raises UnknownReply if they are not of this type."""
     try:
         return msgspec.json.decode(data, type=rows)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UnknownReply(f"the reply is none that is known: {shorten(str(error))}") from None
+        raise UnknownReply(f"the reply cannot be decoded: {shorten(str(error))}") from None
 
 
-def encode(rows: Iterable[object], most: int) -> bytes:
-    """Return rows as a JSON array of at most so many bytes.
+def encode_rows(rows: Iterable[object], max_bytes: int) -> bytes:
+    """Return rows as a JSON array of at most `max_bytes`.
 
-    Row by row, so that very large ones do not keep the event loop from running. Raises
-    ReplyTooLarge, and TypeError or ValueError for what JSON does not know.
+    Encodes row by row, so that other threads can run in between. Raises ReplyTooLarge, and
+    TypeError or ValueError for a value that JSON does not have.
     """
     parts: list[bytes] = []
     size = len(NO_ROWS)
     for row in rows:
         parts.append(_encoder.encode(row))
         size += len(parts[-1]) + bool(size > len(NO_ROWS))
-        if size > most:
+        if size > max_bytes:
             raise ReplyTooLarge
     return b"[" + b",".join(parts) + b"]"
 
 
-def _plain(value: object) -> object:
-    """Make a mapping or sequence of another kind, such as a sqlite3.Row, one that JSON knows."""
+def _plain_mapping(value: object) -> object:
+    """Convert a mapping that msgspec does not know, such as a sqlite3.Row."""
     if hasattr(value, "keys"):
         return {key: value[key] for key in value.keys()}  # type: ignore[index]  # noqa: SIM118  a Row iterates values
-    raise TypeError(f"a database returned a {type(value).__name__}, which is not JSON")
+    raise TypeError(f"the database returned a {type(value).__name__}, which JSON does not have")
 
 
-_encoder: Final = msgspec.json.Encoder(enc_hook=_plain)
+_encoder: Final = msgspec.json.Encoder(enc_hook=_plain_mapping)
 
 
 def error_headers(error: DbsvcError) -> dict[str, str]:
-    """Return what tells a requester that the empty reply is a failure (ADR-32)."""
+    """Return the headers that mark a reply as a failure (ADR-32)."""
     return {ERROR: str(error), ERROR_CODE: str(error.code)}
-
-
-def shorten(text: str, most: int = 200) -> str:
-    """Return the text on one line and at most `most` characters of it: it may be a stranger's."""
-    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:most])
-    return shown if len(text) <= most else f"{shown}…"

@@ -1,32 +1,28 @@
-"""The contract as people and programs read it: the table of operations."""
+"""The operations as tables and JSON, for documentation and the command line."""
 
 import json
 from typing import Any, Final
 
 import msgspec
 
-from rosey_dbsvc.operations.base import OPERATIONS, Event, Operation, Query
+from rosey_dbsvc.operations import OPERATIONS
+from rosey_dbsvc.operations.base import Operation, Query
 
-HEADINGS: Final = ("operation", "kind", "payload", "what it does")
+HEADINGS: Final = ("operation", "kind", "payload", "description")
 
 
 def rows() -> list[tuple[str, str, str, str]]:
-    """Return a row for each operation: its name, kind, payload and purpose."""
-    return [(each.name, kind(each), payload(each), purpose(each)) for each in OPERATIONS]
+    """Return name, kind, payload and description of each operation."""
+    return [(each.name, each.kind, payload(each), description(each)) for each in OPERATIONS]
 
 
-def kind(operation: type[Operation]) -> str:
-    """Return "event" or "query"."""
-    return "event" if issubclass(operation, Event) else "query"
-
-
-def purpose(operation: type[Operation]) -> str:
-    """Return what the operation does, a sentence."""
+def description(operation: type[Operation]) -> str:
+    """Return the first line of the operation's docstring."""
     return (operation.__doc__ or "").partition("\n")[0]
 
 
 def payload(operation: type[Operation]) -> str:
-    """Return the fields of the payload; one with a default may be missing, one with `?` as well."""
+    """Return the payload's fields, with their defaults; `?` marks optional ones without."""
     return ", ".join(_field(each) for each in msgspec.structs.fields(operation))
 
 
@@ -39,40 +35,24 @@ def _field(field: msgspec.structs.FieldInfo) -> str:
 
 
 def markdown() -> str:
-    """Return the table for a document."""
+    """Return the operations as a Markdown table."""
     head = [HEADINGS, ("---",) * len(HEADINGS)]
-    body = [(f"`{name}`", kind, f"`{payload}`", what) for name, kind, payload, what in rows()]
+    body = [(f"`{name}`", kind, f"`{fields}`", text) for name, kind, fields, text in rows()]
     return "\n".join(f"| {' | '.join(row)} |" for row in [*head, *body])
 
 
 def operations_json() -> str:
-    """Return the operations as JSON, each payload with its JSON Schema."""
+    """Return the operations as JSON, with a JSON Schema of each payload and reply."""
     return json.dumps([_described(each) for each in OPERATIONS], indent=2)
 
 
 def _described(operation: type[Operation]) -> dict[str, Any]:
     described = {
         "name": operation.name,
-        "kind": kind(operation),
-        "description": purpose(operation),
-        "methods": operation.methods,
+        "kind": operation.kind,
+        "description": description(operation),
         "payload": msgspec.json.schema(operation),
     }
     if issubclass(operation, Query):
         described["reply"] = msgspec.json.schema(list[operation.row])  # type: ignore[name-defined]
     return described
-
-
-def print_operations() -> None:
-    """Print the table, as wide as the terminal; plain lines with tabs where there is none."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    if not console.is_terminal:
-        print(*("\t".join(row) for row in [HEADINGS, *rows()]), sep="\n")  # noqa: T201
-        return
-    table = Table(*HEADINGS)
-    for row in rows():
-        table.add_row(*row)
-    console.print(table)

@@ -1,1 +1,1 @@
-"""The way of a message: dispatcher, writer, queries."""
+"""From a message to the database and back: dispatcher, writer, queries, barriers, sources."""

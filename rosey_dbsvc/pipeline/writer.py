@@ -1,47 +1,38 @@
-"""Group commit: while one batch of events is being committed, the next one gathers.
+"""Group commit: while one batch of events is committed, the next one gathers.
 
-No timer: an idle service commits a lone event at once, and a busy one commits thousands together.
+There is no timer: an idle service commits a single event at once, a busy one thousands together.
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from time import perf_counter_ns, time
-from typing import Final, NamedTuple
+from typing import Final
 
 import anyio
 from anyio import CapacityLimiter, to_thread
 
-from rosey_dbsvc._patience import Patience
+from rosey_dbsvc._aio import Backoff
+from rosey_dbsvc._text import Logger, describe, shorten
 from rosey_dbsvc.counters import Counts
 from rosey_dbsvc.errors import NotADatabase
-from rosey_dbsvc.operations.codec import shorten
-from rosey_dbsvc.storage import sqlite_errors as faults
 from rosey_dbsvc.storage.cursor import Position
-from rosey_dbsvc.storage.storage import Outcome, Received, Rejection
+from rosey_dbsvc.storage.protocol import Outcome, Received, Rejection
 
-logger = logging.getLogger(__name__)
+logger = Logger(__name__)
 
-MOST_EVENTS: Final = 200_000
-MOST_BYTES: Final = 32 * 1024 * 1024
-"""How much gathers before `put` waits."""
+MAX_EVENTS: Final = 200_000
+MAX_BYTES: Final = 32 * 1024 * 1024  # limits of the gathering batch; at them, `put` waits
 
 
-class Batch(NamedTuple):
-    """Events that are to be one transaction, and how far in the stream they lead, if there is one.
-
-    That may be further than the last of them: what is passed over is done with, too.
-    """
-
-    events: Sequence[Received]
-    position: Position | None
+Batch = tuple[Sequence[Received], Position | None]
+"""Events for one transaction, and the position in the stream after them and what was skipped."""
 
 
 class Writer:
-    """The only one who changes the database.
+    """Applies all events to the database, in order.
 
-    `ticket` counts the events taken, and `settled` those of them that are committed or rejected, in
-    the same order: whoever has seen `settled` reach a ticket reads what that event wrote. Of events
-    that come from a stream, `reached` is the last sequence that is done with in that sense.
+    `ticket` is the number of events taken, `settled` the number of those committed or rejected.
+    Whoever sees `settled` reach a ticket reads what that event wrote. `reached` is the last
+    sequence of the stream that is settled.
     """
 
     def __init__(
@@ -50,32 +41,32 @@ class Writer:
         counts: Counts,
         *,
         limiter: CapacityLimiter | None = None,
-        most_events: int = MOST_EVENTS,
-        most_bytes: int = MOST_BYTES,
+        max_events: int = MAX_EVENTS,
+        max_bytes: int = MAX_BYTES,
     ) -> None:
-        """Take the function that applies a batch; it is called in a thread, one call at a time."""
+        """Take `Storage.apply`, which is called in a thread, one call at a time."""
         self.ticket = 0
         self.settled = 0
         self.reached = 0
         self.failed = False
-        """Whether no event will be settled any more."""
+        """Whether the database is unusable, so that no more events are settled."""
         self._apply = apply
         self._counts = counts
         self._limiter = limiter or CapacityLimiter(1)
-        self._most_events = most_events
-        self._most_bytes = most_bytes
+        self._max_events = max_events
+        self._max_bytes = max_bytes
         self._gathered: list[Received] = []
         self._bytes = 0
         self._position: Position | None = None
-        self._noted = 0
+        self._last_sequence = 0
         self._ended = False
         self._arrived = anyio.Event()
         self._taken = anyio.Event()
         self._progress = anyio.Event()
 
     async def put(self, received: Received) -> None:
-        """Take an event for the next batch; wait while there is no room in it."""
-        while len(self._gathered) >= self._most_events or self._bytes >= self._most_bytes:
+        """Add an event to the next batch; wait while that is full."""
+        while len(self._gathered) >= self._max_events or self._bytes >= self._max_bytes:
             await self._taken.wait()
         self.ticket += 1
         self._counts.pending += 1
@@ -86,39 +77,39 @@ class Writer:
         self._gathered.append(received)
         self._bytes += received.size
         if received.position is not None:
-            self._note(received.position)
+            self._set_position(received.position)
 
     def skip(self, position: Position) -> None:
-        """Pass over what is at this position in the stream, after the events before it."""
+        """Skip a message of the stream, after the events before it."""
         if not self.failed:
-            self._note(position)
+            self._set_position(position)
             self._arrived.set()
 
-    def _note(self, position: Position) -> None:
-        self._position, self._noted = position, position.sequence
+    def _set_position(self, position: Position) -> None:
+        self._position, self._last_sequence = position, position.sequence
 
     async def begin(self, reached: int) -> None:
-        """Begin with a stream, or with another, when all that came before is done with."""
-        await self.wait_reached(self._noted)
-        self.reached = self._noted = reached
+        """Wait until all events are settled; then continue at another sequence."""
+        await self.wait_reached(self._last_sequence)
+        self.reached = self._last_sequence = reached
 
     async def wait_settled(self, ticket: int) -> None:
-        """Return when all events up to this ticket are settled, or the writer has failed."""
+        """Wait until all events up to a ticket are settled, or the writer has failed."""
         while self.settled < ticket and not self.failed:
             await self._progress.wait()
 
     async def wait_reached(self, sequence: int) -> None:
-        """Return when the stream up to this sequence is done with, or the writer has failed."""
+        """Wait until the stream up to a sequence is settled, or the writer has failed."""
         while self.reached < sequence and not self.failed:
             await self._progress.wait()
 
     def end(self) -> None:
-        """Say that no event will follow: `run` returns when all are settled."""
+        """Let `run` return when all events are settled."""
         self._ended = True
         self._arrived.set()
 
     async def run(self) -> None:
-        """Commit batches until the end. Raises NotADatabase if the file is beyond help."""
+        """Commit batches until `end`. Raises NotADatabase."""
         try:
             while (batch := await self._take()) is not None:
                 await self._commit(batch)
@@ -127,7 +118,7 @@ class Writer:
             raise
 
     def _fail(self) -> None:
-        # What is pending stays so, and is counted; nobody waits for it any more.
+        # Pending events stay counted as pending; waiters are released.
         self.failed = True
         self._gathered, self._bytes = [], 0
         self._taken.set()
@@ -139,28 +130,28 @@ class Writer:
             await self._arrived.wait()
         if not (self._gathered or self._position):
             return None
-        batch = Batch(self._gathered, self._position)
+        batch = (self._gathered, self._position)
         self._gathered, self._bytes, self._position = [], 0, None
         self._taken.set()
         self._taken = anyio.Event()
         return batch
 
     async def _commit(self, batch: Batch) -> None:
-        patience = Patience("the database takes no events", "the database takes events again")
+        backoff = Backoff("cannot commit", "commits work again")
         events, position = batch
         while True:
             outcome = await self._apply_timed(events, position)
             self._settle(outcome, events[: outcome.settled])
             events = events[outcome.settled :]
             if outcome.obstacle is not None:
-                why = faults.describe(outcome.obstacle)
-                await patience.wait(why, f" ({self._counts.pending} are waiting)")
+                queued = f" ({self._counts.pending:,} events queued)"
+                await backoff.wait(describe(outcome.obstacle), queued)
             elif not events:
                 break
-        patience.over()
+        backoff.succeeded()
         if position is not None:
             self.reached = position.sequence
-            self._tell()
+            self._notify()
 
     async def _apply_timed(self, events: Sequence[Received], position: Position | None) -> Outcome:
         begun = perf_counter_ns()
@@ -172,32 +163,31 @@ class Writer:
         return outcome
 
     def _settle(self, outcome: Outcome, events: Sequence[Received]) -> None:
+        counts = self._counts
         for rejection in outcome.rejections:
-            log_rejection(rejection)
-            tally = self._counts.operations[rejection.event.name]
-            tally.fail(faults.describe(rejection.reason))
-        self._counts.rejected += len(outcome.rejections)
-        self._counts.applied += outcome.settled - len(outcome.rejections)
+            _log_rejection(rejection)
+            counts.operations[rejection.event.name].fail(describe(rejection.reason))
+        counts.rejected += len(outcome.rejections)
+        counts.applied += outcome.settled - len(outcome.rejections)
         if outcome.settled:
-            self._counts.batches += 1
-            self._counts.last_commit = now = time()
-            self._counts.batch_sizes.observe(outcome.settled)
-            now = max(now, events[-1].at)  # another machine's clock may be ahead
-            self._counts.event_ages.observe(*[now - event.at for event in events])
-        self._counts.pending -= outcome.settled
+            counts.batches += 1
+            counts.last_commit = now = time()
+            counts.batch_sizes.observe(outcome.settled)
+            now = max(now, events[-1].at)  # the clock of the stream's server may be ahead
+            counts.event_ages.observe(*[now - event.at for event in events])
+        counts.pending -= outcome.settled
         self.settled += outcome.settled
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._progress.set()
         self._progress = anyio.Event()
 
 
-def log_rejection(rejection: Rejection) -> None:
-    """Say what the database did not take."""
+def _log_rejection(rejection: Rejection) -> None:
     logger.error(
-        "rejected by the database: %s %s: %s",
-        rejection.event.name,
-        shorten(str(rejection.event)),
-        faults.describe(rejection.reason),
+        "rejected by the database: %(operation)s %(payload)s: %(reason)s",
+        operation=rejection.event.name,
+        payload=shorten(str(rejection.event)),
+        reason=describe(rejection.reason),
     )

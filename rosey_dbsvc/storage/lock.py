@@ -11,45 +11,45 @@ from rosey_dbsvc.errors import CannotOpen, DatabaseInUse
 
 
 @contextmanager
-def one_writer(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Keep other services from writing this file, also from under another of its names.
+def writer_lock(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Keep other services from writing this file, also under another of its names.
 
-    The operating system lets go of the lock when the process dies; the file `<path>.lock` stays,
-    and has the number of the process. Raises DatabaseInUse or CannotOpen.
+    The operating system releases the lock when the process dies. The file `PATH.lock` stays, and
+    contains the process id. Raises DatabaseInUse or CannotOpen.
     """
     file = Path(os.path.realpath(path))
-    held = file.with_name(f"{file.name}.lock")
-    # Of the service, not of a thread: it is released in whichever thread closes the database.
-    lock = FileLock(held, blocking=False, thread_local=False)
+    lock_file = file.with_name(f"{file.name}.lock")
+    # Not bound to a thread: it is released in whichever thread closes the database.
+    lock = FileLock(lock_file, blocking=False, thread_local=False)
     try:
-        check_file(path)
+        check_path(path)
         lock.acquire()
-        held.write_text(f"{os.getpid()}\n")
-        _give_to_owner(held, file)
+        lock_file.write_text(f"{os.getpid()}\n")
+        _copy_owner(file, lock_file)
     except Timeout:
-        if not held.exists():
-            raise CannotOpen(f"cannot write {held}") from None
-        pid = held.read_text().strip() or "not known"
+        if not lock_file.exists():
+            raise CannotOpen(f"cannot write {lock_file}") from None
+        pid = lock_file.read_text().strip() or "unknown"
         raise DatabaseInUse(
-            f"another service writes {path}: stop it first, its process id is {pid}"
+            f"another service uses {path}: stop it first, its process id is {pid}"
         ) from None
     except OSError as error:
-        raise CannotOpen(f"cannot write {held}: {error.strerror}") from None
+        raise CannotOpen(f"cannot write {lock_file}: {error.strerror}") from None
     try:
         yield
     finally:
         lock.release()
 
 
-def _give_to_owner(held: Path, file: Path) -> None:
-    # As SQLite does with its own files: what root has made, the next service may not be able to.
+def _copy_owner(file: Path, lock_file: Path) -> None:
+    # As SQLite does for its files: the next service may not run as root.
     if os.name != "nt" and os.geteuid() == 0 and file.exists():
         owner = file.stat()
-        os.chown(held, owner.st_uid, owner.st_gid)
+        os.chown(lock_file, owner.st_uid, owner.st_gid)
 
 
-def check_file(path: str | os.PathLike[str]) -> None:
-    """Raise CannotOpen if no file of this name can be made."""
+def check_path(path: str | os.PathLike[str]) -> None:
+    """Raise CannotOpen if no file can be created at this path."""
     if not os.fspath(path):
         raise CannotOpen("the path of the database is empty")
     file = Path(os.path.realpath(path))
@@ -60,4 +60,4 @@ def check_file(path: str | os.PathLike[str]) -> None:
     if is_directory:
         raise CannotOpen(f"{file} is a directory: name a file in it")
     if not file.parent.is_dir():
-        raise CannotOpen(f"cannot make {file.name}: there is no directory {file.parent}")
+        raise CannotOpen(f"cannot create {file.name}: there is no directory {file.parent}")

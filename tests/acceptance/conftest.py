@@ -1,4 +1,4 @@
-"""What the tests of whole processes share."""
+"""Fixtures for tests of whole processes."""
 
 from collections.abc import Iterator
 

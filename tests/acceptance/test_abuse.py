@@ -1,4 +1,4 @@
-"""What no good bot would do to the service, and that it costs nobody but who does it."""
+"""Abuse by clients, which costs nobody but the client itself."""
 
 import json
 import re
@@ -25,8 +25,9 @@ from support.raw import INBOX, PING, RawClient, message
 from support.servers import NatsServer
 
 from rosey_dbsvc import BotDatabase
-from rosey_dbsvc.operations.base import EVENTS, QUERIES, Operation
-from rosey_dbsvc.storage.storage import READERS
+from rosey_dbsvc.operations import EVENTS, QUERIES
+from rosey_dbsvc.operations.base import Operation
+from rosey_dbsvc.storage.sqlite.storage import MAX_READERS
 
 MIB: Final = 1024 * 1024
 PATIENCE: Final = 50
@@ -55,13 +56,13 @@ def served(own_server: NatsServer, path: Path) -> Iterator[Running]:
 async def bots(url: str, count: int) -> AsyncIterator[list[Bot]]:
     made = [Bot(await nats.connect(url), PREFIX) for _ in range(count)]
     for bot in made:
-        await bot.settled()
+        await bot.committed()
     yield made
     for bot in made:
         await bot.nc.close()
 
 
-# Many questions
+# Many queries
 
 CROWD: Final = 4
 EACH: Final = 1000
@@ -74,7 +75,7 @@ class Answer(NamedTuple):
 
 
 class Crowd:
-    """Bots that each say and ask a thousand things before the service can answer one of them."""
+    """Bots that each publish and request a thousand times before the service can reply once."""
 
     def __init__(self) -> None:
         self.answers: list[Answer] = []
@@ -87,12 +88,12 @@ class Crowd:
                     tasks.start_soon(self._ask, bot, f"bot{index}", number)
             await anyio.wait_all_tasks_blocked()
             for bot in crowd:
-                await bot.told()
+                await bot.flush()
             process.send(signal.SIGCONT)
 
     async def _ask(self, bot: Bot, name: str, number: int) -> None:
         own, limit = (name, str(number)), 1 + number % 50
-        await bot.tell("message.log", username=name, message=own[1])
+        await bot.publish("message.log", username=name, message=own[1])
         reply = await bot.request(CHAT, b'{"limit": %d}' % limit, timeout=PATIENCE)
         assert reply.headers is None, reply.headers
         rows = [(row["username"], row["message"]) for row in json.loads(reply.data)]
@@ -100,7 +101,7 @@ class Crowd:
 
 
 def is_right(answer: Answer, said: list[tuple[Any, ...]], places: dict[Any, int]) -> bool:
-    """Whether the file once ended with it, when it had what the asker had said before."""
+    """Return whether the table once ended with it, and had what its bot published before."""
     end = places[answer.rows[-1]] + 1
     begin = max(0, end - answer.limit)
     return places[answer.own] < end and answer.rows == said[begin:end]
@@ -119,7 +120,7 @@ def test_four_thousand_questions_at_once_among_events_are_all_answered_right(
     assert served.peak - before < 32 * MIB, "11 measured"
 
 
-# Large answers
+# Large replies
 
 TOO_LARGE: Final = b'{"limit": 1000}'
 JUST_NOT: Final = b'{"limit": 14}'
@@ -135,13 +136,13 @@ def long_lines(path: Path) -> None:
 
 
 async def ask_for_too_much(url: str, times: int) -> list[tuple[str, bytes]]:
-    """Ask so many times at once, and then for one line."""
+    """Request so many times at once, and then one message."""
     answers: list[tuple[str, bytes]] = []
     async with bots(url, 1) as (bot,):
         async with anyio.create_task_group() as tasks:
             for _ in range(times):
                 tasks.start_soon(ask_once_for_too_much, bot, answers)
-        assert len(await bot.ask(CHAT, limit=1)) == 1
+        assert len(await bot.query(CHAT, limit=1)) == 1
     return answers
 
 
@@ -192,13 +193,13 @@ def wait_until_nothing_moves(process: Running) -> None:
         time.sleep(0.3)
 
 
-# Who does not read, and who is not there
+# Clients that do not read, or are gone
 
 
 async def ask_for_a_line(url: str, times: int) -> None:
     async with bots(url, 1) as (bot,):
         for _ in range(times):
-            assert len(await bot.ask(CHAT, limit=1)) == 1
+            assert len(await bot.query(CHAT, limit=1)) == 1
 
 
 @pytest.mark.usefixtures("long_lines", "served")
@@ -232,7 +233,7 @@ def test_answers_that_nobody_waits_for_are_given_without_a_word(
 FLOOD: Final = 1_000_000
 CHUNK: Final = 20_000
 HELD: Final = 524_288 + 200_000
-DROPPING: Final = r"^(\S+ \S+) WARNING messages come faster .* dropped, and counted$"
+DROPPING: Final = r"^(\S+ \S+) WARNING messages arrive faster .* dropped so far$"
 
 
 def flood(port: int) -> None:
@@ -248,7 +249,7 @@ def flood(port: int) -> None:
 
 
 def settled(url: str) -> dict[str, int]:
-    """Return the numbers when nothing waits to be applied; a busy service may take a while."""
+    """Return the counters when nothing is pending; a busy service may take a while."""
     while True:
         shown = run("stats", "--nats-url", url, "--json")
         if shown.returncode == 0:
@@ -259,12 +260,13 @@ def settled(url: str) -> dict[str, int]:
 
 
 def said_at_times(pattern: str, text: str) -> bool:
-    """Whether there are such lines, with ten seconds or more between them."""
+    """Return whether there are such lines, with ten seconds or more between them."""
     found = re.findall(pattern, text, re.MULTILINE)
     at = [datetime.strptime(f"{each}+0000", "%Y-%m-%d %H:%M:%S,%f%z") for each in found]
     return bool(at) and all(b - a > timedelta(seconds=9.9) for a, b in pairwise(at))
 
 
+@pytest.mark.soak
 def test_a_million_events_for_a_locked_file_are_applied_or_dropped_counted_and_said_once(
     own_server: NatsServer, path: Path
 ) -> None:
@@ -303,7 +305,7 @@ Messages = Iterable[tuple[str, bytes]]
 
 
 def payloads(operations: Iterable[type[Operation]], kind: str) -> list[tuple[str, bytes]]:
-    """Return what the operations accept or reject, but for the longest, which take a while."""
+    """Return accepted or rejected payloads, without the longest, which take a while."""
     found = [
         (f"{PREFIX}.{operation.name}", json.dumps(one["payload"]).encode())
         for operation in operations
@@ -353,12 +355,12 @@ async def live(url: str, process: psutil.Process, path: Path) -> list[Size]:
         life, sizes = Life(bot, url), []
         for _ in range(WARM):
             await life.pass_by()
-        while connections(process, path) < 1 + READERS:
+        while connections(process, path) < 1 + MAX_READERS:
             await life.pass_by()
         for _ in range(ROUNDS):
             await life.pass_by()
             sizes.append(size(process))
-        await bot.tell("status.update", status="over")
+        await bot.publish("status.update", status="over")
     return sizes
 
 
@@ -366,6 +368,7 @@ def connections(process: psutil.Process, path: Path) -> int:
     return sum(file.path == str(path) for file in process.open_files())
 
 
+@pytest.mark.soak
 def test_two_hundred_thousand_operations_of_all_kinds_leave_nothing_behind(
     own_server: NatsServer, served: Running, path: Path
 ) -> None:
@@ -375,6 +378,6 @@ def test_two_hundred_thousand_operations_of_all_kinds_leave_nothing_behind(
     sizes = anyio.run(live, own_server.url, psutil.Process(served.pid), path)
     log.join()
     assert {each.files for each in sizes} == {sizes[0].files}
-    assert max(each.threads for each in sizes) <= READERS + 4
+    assert max(each.threads for each in sizes) <= MAX_READERS + 4
     growth = sizes[-1].memory - sizes[ROUNDS // 2 - 1].memory
     assert growth < 3 * MIB, "up to 1 measured, as SQLite's caches are not full yet"

@@ -1,4 +1,4 @@
-"""`rosey-dbsvc backup`, and what its copies are good for."""
+"""`rosey-dbsvc backup`, and the restore of its copies."""
 
 import os
 import pty
@@ -28,8 +28,8 @@ from rosey_dbsvc import BotDatabase, DatabaseService
 from rosey_dbsvc.errors import BackupFailed
 from rosey_dbsvc.storage.admin import backup
 from rosey_dbsvc.storage.admin.backup import back_up
-from rosey_dbsvc.storage.admin.interruptible import breakable
-from rosey_dbsvc.storage.opening import open_existing
+from rosey_dbsvc.storage.admin.interruptible import exit_on_signals
+from rosey_dbsvc.storage.connect import open_existing
 
 ServiceOf = Callable[..., DatabaseService]
 
@@ -52,6 +52,14 @@ def copy(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _folder(copy: Path) -> None:
     copy.parent.mkdir()
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Python's own handling of SIGINT, also if it is ignored here, as under nohup."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -85,7 +93,7 @@ async def test_it_comes_to_an_end_and_is_of_one_moment_while_a_service_commits(
     service_of: ServiceOf,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(backup, "PAGES", 4)
+    monkeypatch.setattr(backup, "PAGES_PER_STEP", 4)
     asked: Queue[None] = Queue()
     committed: Queue[None] = Queue()
 
@@ -139,22 +147,23 @@ def test_restored_it_reads_on_from_the_stream_and_nothing_is_lost_or_doubled(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.usefixtures("ctrl_c")
 def test_broken_off_it_leaves_the_older_backup_and_nothing_else(
     filled: Path, copy: Path, number: signal.Signals
 ) -> None:
-    copy.write_bytes(backup.MAGIC)
+    copy.write_bytes(backup.HEADER)
 
     def report(_done: int, _total: int) -> None:
         os.kill(os.getpid(), number)
 
-    with pytest.raises((SystemExit, KeyboardInterrupt)), breakable():
+    with pytest.raises((SystemExit, KeyboardInterrupt)), exit_on_signals():
         back_up(str(filled), str(copy), report)
-    assert copy.read_bytes() == backup.MAGIC
+    assert copy.read_bytes() == backup.HEADER
     assert [*copy.parent.iterdir()] == [copy]
 
 
 def test_a_damaged_database_makes_no_backup_and_takes_none_away(filled: Path, copy: Path) -> None:
-    copy.write_bytes(backup.MAGIC)
+    copy.write_bytes(backup.HEADER)
     (root,) = select(filled, "SELECT rootpage FROM sqlite_master WHERE name = 'recent_chat'")[0]
     with filled.open("r+b") as file:
         file.seek((root - 1) * 4096)
@@ -162,8 +171,8 @@ def test_a_damaged_database_makes_no_backup_and_takes_none_away(filled: Path, co
     failed = run("backup", copy, "--db-path", filled)
     assert failed.returncode == 1
     (line,) = failed.stderr.splitlines()
-    assert line.startswith("rosey-dbsvc: the database is damaged, and so would be its backup: ")
-    assert copy.read_bytes() == backup.MAGIC
+    assert line.startswith("rosey-dbsvc: the database is damaged, so it was not backed up: ")
+    assert copy.read_bytes() == backup.HEADER
     assert [*copy.parent.iterdir()] == [copy]
 
 
@@ -186,7 +195,7 @@ def test_a_database_in_rollback_mode_that_is_locked_is_one_line(
         conn.execute("CREATE TABLE t (x)")
         conn.execute("BEGIN EXCLUSIVE")
         monkeypatch.setattr(open_existing, "__defaults__", (0.1,))
-        with pytest.raises(Exception, match="database is locked: another program holds it"):
+        with pytest.raises(Exception, match="database is locked: another program holds a lock"):
             back_up(str(path), str(copy), lambda _done, _total: None)
     assert [*copy.parent.iterdir()] == []
 
@@ -208,13 +217,13 @@ def refuses(says: str, *arguments: object, code: int = 2) -> None:
 
 
 def test_a_database_that_is_not_there(path: Path, copy: Path) -> None:
-    refuses(f"there is no database {path}", copy, "--db-path", path)
+    refuses(f"{path} does not exist: name an existing database", copy, "--db-path", path)
     assert [*copy.parent.iterdir()] == []
 
 
 def test_a_file_that_is_no_database(path: Path, copy: Path) -> None:
     path.write_text("hello")
-    says = f"{path} is not a database that can be read: file is not a database"
+    says = f"{path} is not a readable SQLite database: file is not a database"
     refuses(says, copy, "--db-path", path, code=1)
     assert [*copy.parent.iterdir()] == []
 
@@ -227,7 +236,7 @@ def test_the_database_itself_under_another_name(filled: Path, copy: Path) -> Non
 
 def test_a_file_of_another_kind(filled: Path, copy: Path) -> None:
     copy.write_text("a letter")
-    refuses(f"{copy} is there and no database: name another file", copy, "--db-path", filled)
+    refuses(f"{copy} exists and is not a database: name another file", copy, "--db-path", filled)
     assert copy.read_text() == "a letter"
 
 
@@ -235,7 +244,7 @@ def test_a_file_of_another_kind(filled: Path, copy: Path) -> None:
 def test_a_file_that_somebody_uses(filled: Path, copy: Path, beside: str) -> None:
     other = Path(f"{copy}{beside}")
     other.touch()
-    says = f"{other} is, or was, of a database in use: name another file"
+    says = f"{other} belongs to a database in use: name another file"
     refuses(says, copy, "--db-path", filled)
 
 
@@ -244,16 +253,16 @@ def test_a_file_that_is_the_database_s_own(filled: Path, beside: str) -> None:
     own = f"{filled}{beside}"
     refused = run("backup", own, "--db-path", filled)
     assert refused.returncode == 2
-    assert "of a database in use: name another file" in refused.stderr
+    assert "belongs to a database in use: name another file" in refused.stderr
 
 
 def test_what_is_no_file(filled: Path, copy: Path) -> None:
     os.mkfifo(copy)
-    refuses(f"{copy} is no file: name one", copy, "--db-path", filled)
+    refuses(f"{copy} is not a regular file: name another", copy, "--db-path", filled)
     assert stat.S_ISFIFO(copy.stat().st_mode)
     device = copy.with_name("device")
     device.symlink_to("/dev/null")
-    refuses(f"{device} is no file: name one", device, "--db-path", filled)
+    refuses(f"{device} is not a regular file: name another", device, "--db-path", filled)
 
 
 def test_a_link_is_followed(filled: Path, copy: Path) -> None:
@@ -275,7 +284,7 @@ def test_a_name_that_is_too_long(filled: Path, copy: Path) -> None:
 def test_a_folder(filled: Path, copy: Path) -> None:
     refuses(f"{copy.parent} is a directory: name a file in it", copy.parent, "--db-path", filled)
     nowhere = copy.parent / "nowhere"
-    says = f"cannot make x.db: there is no directory {nowhere}"
+    says = f"cannot create x.db: there is no directory {nowhere}"
     refuses(says, nowhere / "x.db", "--db-path", filled)
 
 

@@ -1,4 +1,4 @@
-"""Two services with a file each, on a stream that three servers keep, through the loss of each."""
+"""Two services with a file each follow a replicated stream through the loss of any process."""
 
 import json
 import os
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 REPLICATED = ("--durable", "--stream-replicas", 3)
 
 LOADED = 3.0
-"""How long the load goes on after each kill, in seconds."""
+"""Time for which the load goes on after each kill, in seconds."""
 
 
 def service(servers: Cluster, path: Path) -> Running:
@@ -97,14 +97,14 @@ def test_a_cluster_without_a_leader_is_waited_for_and_the_wait_can_be_stopped(
         first.start()
         command = ("--nats-url", first.url, "--db-path", tmp_path / "one.db", *REPLICATED)
         with running(*command) as process:
-            process.wait_for("waiting for JetStream, trying again: ")
+            process.wait_for("waiting for JetStream, retrying: ")
             assert process.stop() == 0
             assert "Traceback" not in process.said
         with running(*command) as process:
-            process.wait_for("waiting for JetStream, trying again: ")
+            process.wait_for("waiting for JetStream, retrying: ")
             for other in others:
                 other.start()
-            process.wait_for("JetStream answers, after")
+            process.wait_for("JetStream responds after")
             process.wait_for(SERVING)
             assert process.stop() == 0
     finally:

@@ -15,8 +15,8 @@ from support.processes import run
 
 import rosey_dbsvc
 from rosey_dbsvc.cli import app as cli
+from rosey_dbsvc.operations import OPERATIONS, QUERIES
 from rosey_dbsvc.operations import describe as tables
-from rosey_dbsvc.operations.base import OPERATIONS, QUERIES
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -69,7 +69,7 @@ def test_help_needs_no_nats() -> None:
 def test_what_is_public_can_be_imported_and_nothing_else() -> None:
     for name in rosey_dbsvc.__all__:
         assert getattr(rosey_dbsvc, name).__name__ == name
-    assert set(rosey_dbsvc.HOMES) == set(rosey_dbsvc.__all__)
+    assert set(rosey_dbsvc.MODULES) == set(rosey_dbsvc.__all__)
     assert not hasattr(rosey_dbsvc, "Nothing")
 
 
@@ -88,7 +88,8 @@ def test_the_readme_names_only_flags_that_there_are() -> None:
 def test_what_is_a_bug_of_ours_is_not_hidden(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def app() -> None:
+    def app(*, standalone_mode: bool) -> None:
+        assert not standalone_mode
         raise error
 
     monkeypatch.setattr(cli, "app", app)
@@ -99,7 +100,8 @@ def test_what_is_a_bug_of_ours_is_not_hidden(
 def test_what_the_system_refuses_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def app() -> None:
+    def app(*, standalone_mode: bool) -> None:
+        assert not standalone_mode
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(cli, "app", app)

@@ -1,4 +1,4 @@
-"""Every way to be let in by a server, against one that asks for it, and the wrong one."""
+"""Each kind of credentials, right and wrong, with a server that requires it."""
 
 import os
 import socket
@@ -25,7 +25,7 @@ WRONG = "not-the-secret-at-all"
 
 
 class Way(NamedTuple):
-    """What a server asks for, the environment that answers it, and one that does not."""
+    """Configuration of a server, with the right and the wrong environment for it."""
 
     config: str
     right: dict[str, str]
@@ -146,7 +146,7 @@ def test_a_server_is_trusted_by_its_authority(
             assert process.stop() == 0
         with running(*settings(server, path)) as process:
             assert process.wait() == 2
-        assert "CRITICAL no TLS with the server: " in process.said
+        assert "CRITICAL TLS failed: " in process.said
         assert "Traceback" not in process.said
 
 
@@ -161,7 +161,7 @@ def test_a_server_that_asks_for_a_certificate_gets_ours(
             assert process.stop() == 0
         with running(*settings(server, path), "--tls-ca", certificates.ca) as process:
             assert process.wait() == 2
-        assert "CRITICAL no TLS with the server: " in process.said
+        assert "CRITICAL TLS failed: " in process.said
         assert "certificate required" in process.said
         assert "Traceback" not in process.said
 
@@ -176,7 +176,7 @@ def test_tls_is_insisted_on_before_a_secret_is_told(
         env = made.right | ({"NATS_CA": str(certificates.ca)} if how == "ca" else {})
         with running("--nats-url", url, "--db-path", path, **env) as process:
             assert process.wait() == 2
-        assert "no TLS with the server: it does not offer any" in process.said
+        assert "TLS failed: " in process.said
         assert SECRET not in process.said
 
 
@@ -197,13 +197,19 @@ def test_a_password_in_a_url_is_never_shown(path: Path, tmp_path: Path) -> None:
     ("flags", "said"),
     [
         (("--nats-user", "dbsvc"), "--nats-user and --nats-password go together"),
-        (("--nats-token", "t", "--nats-nkey", "f"), "of --nats-token and --nats-nkey, one is"),
+        (
+            ("--nats-token", "t", "--nats-nkey", "f"),
+            "one of --nats-token and --nats-nkey",
+        ),
         (("--tls-cert", "c"), "--tls-cert and --tls-key go together"),
-        (("--tls-ca", "nowhere"), "--tls-ca nowhere: No such file or directory"),
-        (("--nats-creds", "nowhere"), "--nats-creds nowhere: No such file or directory"),
-        (("--nats-nkey", os.devnull), "it has no seed of a key"),
-        (("--nats-creds", os.devnull), "it has no user JWT and seed, as nsc makes them"),
-        (("--tls-ca", os.devnull), "no certificates or key in PEM form"),
+        (("--tls-ca", "nowhere"), "--tls-ca: nowhere: No such file or directory"),
+        (("--nats-creds", "nowhere"), "--nats-creds: nowhere: No such file or directory"),
+        (("--nats-nkey", os.devnull), f"--nats-nkey: {os.devnull}: the file has no valid seed"),
+        (
+            ("--nats-creds", os.devnull),
+            f"--nats-creds: {os.devnull}: not a credentials file",
+        ),
+        (("--tls-ca", os.devnull), f"--tls-ca: {os.devnull}: not PEM"),
     ],
 )
 def test_credentials_that_cannot_be_used_are_one_line(
@@ -241,9 +247,9 @@ def test_a_file_of_credentials_that_is_damaged_for_a_while_costs_no_more_than_th
                 server.kill()
                 file.write_text(damaged)
                 server.start()
-                process.wait_for("it has no user JWT|it has no seed")
+                process.wait_for("not a credentials file of nsc|the file has no valid seed")
                 file.write_text(good.replace("\n", "\r\n"))
-                process.wait_for("connected to NATS again")
+                process.wait_for("reconnected to NATS")
             assert process.stop() == 0
         assert "Traceback" not in process.said
 
@@ -284,7 +290,7 @@ async def test_a_server_that_does_not_encrypt_any_more_is_told_nothing(
             await nc.publish("answer", b"what alice has said")
             with impostor(server.port) as heard:
                 with anyio.fail_after(20):
-                    while "no TLS with the server any more" not in caplog.text:
+                    while "TLS failed: the server does not offer TLS" not in caplog.text:
                         await anyio.sleep(0.01)
                 await close(nc)
     assert heard == []
@@ -313,7 +319,7 @@ def test_servers_that_are_found_on_the_way_get_the_credentials_of_the_url(path: 
         with running("--nats-url", url, "--db-path", path) as process:
             process.wait_for(SERVING)
             first.kill()
-            process.wait_for("connected to NATS again")
+            process.wait_for("reconnected to NATS")
             assert process.stop() == 0
         assert SECRET not in process.said
     finally:

@@ -1,4 +1,4 @@
-"""Every command of the documents, as it is typed, on a machine that has only Python."""
+"""The documents: every command as it is typed, on a machine that has only Python."""
 
 import os
 import re
@@ -8,34 +8,37 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from msgspec.structs import fields
 from support.databases import select
-from support.processes import ENVIRONMENT
+from support.processes import ENVIRONMENT, SERVING
 from support.servers import NatsServer, free_port, nats_server
 
 import rosey_dbsvc
 from rosey_dbsvc import BotDatabase, errors
-from rosey_dbsvc.operations.base import OPERATIONS, StatusData
+from rosey_dbsvc.operations import OPERATIONS
+from rosey_dbsvc.operations.channel import StatusData
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = (
     "README.md",
+    "CONTRIBUTING.md",
     *sorted(str(each.relative_to(ROOT)) for each in (ROOT / "docs").rglob("*.md")),
 )
 COPIED = ("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "rosey_dbsvc", "deploy", "docs")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-SERVING = "serving"
+PASTED = re.compile(r"^(?:\w+ = )?await ", re.MULTILINE)
+STARTED = re.compile(r"systemctl (?:start|restart|enable --now) rosey-dbsvc(?!-backup)")
 
 NOT_RUN = {
-    "nox": "it is what runs these tests, or takes long, as benchmarks do",
-    "nats": "it is not on the package index",
-    "docker": "it needs an engine",
+    "nox": "runs these tests itself, or takes long",
+    "nats": "is not on the package index",
+    "docker": "needs a Docker engine",
 }
-
 
 Follow = Callable[[str], list[str]]
 
@@ -50,15 +53,33 @@ class Block(NamedTuple):
         return self.language == "sh" and not self.commands & set(NOT_RUN)
 
     @property
+    def is_pasted(self) -> bool:
+        """Whether it is for the prompt of `python -m asyncio`, and not a whole program."""
+        return self.language == "python" and PASTED.search(self.text) is not None
+
+    @property
     def commands(self) -> set[str]:
-        """The names of what is called, without their folders."""
+        """Names of the commands, without their folders."""
         parts = re.split(r"\n|&&", self.text.strip())
         return {part.split()[0].rpartition("/")[2] for part in parts if part.strip()}
 
 
+def text_of(document: str) -> str:
+    return (ROOT / document).read_text(encoding="utf-8")
+
+
 def blocks(document: str) -> list[Block]:
-    text = (ROOT / document).read_text(encoding="utf-8")
-    return [Block(document, *found.groups()) for found in BLOCK.finditer(text)]
+    return [Block(document, *found.groups()) for found in BLOCK.finditer(text_of(document))]
+
+
+def steps(document: str) -> Iterator[Block]:
+    """Yield the blocks; what is pasted into the same Python is one."""
+    for is_pasted, group in groupby(blocks(document), lambda block: block.is_pasted):
+        first, *others = group
+        if is_pasted:
+            yield first._replace(text="".join(each.text for each in [first, *others]))
+        else:
+            yield from (first, *others)
 
 
 class Machine:
@@ -88,7 +109,7 @@ class Machine:
             unit.write_text(self._here(unit.read_text(encoding="utf-8")), encoding="utf-8")
 
     def _here(self, text: str) -> str:
-        """Put what the machine has for its own into what a document says."""
+        """Replace folders and ports by those of this machine."""
         for folder in ("/opt/", "/etc/", "/var/lib/", "/root/"):
             text = re.sub(rf"(?<![\w/.]){folder}", f"{self.root}{folder}", text)
         text = text.replace("nats-server -js", f"nats-server -p {self.port} -js")
@@ -101,7 +122,7 @@ class Machine:
         return ENVIRONMENT | {"PATH": path, "ROOT": str(self.root)}
 
     def run(self, text: str) -> None:
-        """Run the lines of a block; a service that the last of them starts goes on."""
+        """Run the lines of a block; a service that the last line starts stays running."""
         *lines, last = self._here(text).strip().splitlines()
         if not re.search(r"rosey-dbsvc run\b", last):
             # A demo has a server of its own, and asks about one in the environment.
@@ -139,10 +160,17 @@ class Machine:
             start_new_session=True,
         )
         assert self._serving.stderr is not None
-        assert any(SERVING in said for said in self._serving.stderr), line
+        assert any(re.search(SERVING, said) for said in self._serving.stderr), line
 
-    def python(self, text: str) -> str:
-        self._run(f".venv/bin/python - <<'END'\n{self._here(text)}END")
+    def install(self) -> None:
+        """Install the package as README.md says, if its test has not done it."""
+        if not (self.clone / ".venv").exists():
+            *install, _ = blocks("README.md")[0].text.splitlines()
+            self.run("\n".join(install))
+
+    def python(self, block: Block) -> str:
+        how = "-m asyncio" if block.is_pasted else "-"
+        self._run(f".venv/bin/python {how} <<'END'\n{self._here(block.text)}END")
         return self.said
 
     def stop(self) -> None:
@@ -153,7 +181,7 @@ class Machine:
             self._serving = None
 
     def forget(self) -> None:
-        """Remove the database that a document before has made."""
+        """Remove the database of the document before."""
         for file in self.clone.glob("*.db*"):
             shutil.rmtree(file) if file.is_dir() else file.unlink()
 
@@ -179,13 +207,15 @@ def server_of_the_machine(machine: Machine) -> Iterator[NatsServer]:
 
 @pytest.fixture
 def follow(machine: Machine) -> Iterator[Callable[[str], list[str]]]:
-    """Do what a document says; return what each of its programs prints."""
+    """Run the blocks of a document in order; return what each program prints."""
 
     def follow(document: str) -> list[str]:
+        if document != "README.md":
+            machine.install()
         printed = []
-        for block in blocks(document):
+        for block in steps(document):
             if block.language == "python":
-                printed.append(machine.python(block.text))
+                printed.append(machine.python(block))
             elif block.is_run:
                 machine.run(block.text)
         return printed
@@ -195,7 +225,7 @@ def follow(machine: Machine) -> Iterator[Callable[[str], list[str]]]:
     machine.stop()
 
 
-def test_what_is_not_run_is_known() -> None:
+def test_each_block_that_is_not_run_has_a_known_reason() -> None:
     found = [block for name in DOCUMENTS for block in blocks(name)]
     assert {block.language for block in found} <= {"sh", "text", "python", "console", "yaml"}
     for block in found:
@@ -205,8 +235,52 @@ def test_what_is_not_run_is_known() -> None:
 
 def test_every_block_is_seen() -> None:
     for name in DOCUMENTS:
-        fences = re.findall(r"^ *```(\w+)", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+        fences = re.findall(r"^ *```(\w+)", text_of(name), re.MULTILINE)
         assert fences == [block.language for block in blocks(name)], name
+
+
+def test_generated_parts_are_current() -> None:
+    check = [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_readme_has_one_picture_and_at_most_150_lines() -> None:
+    readme = text_of("README.md")
+    assert len(readme.splitlines()) <= 150
+    assert re.findall(r"!\[.+\]\((.+)\)", readme) == ["docs/demo.svg"]
+
+
+def test_measured_numbers_of_the_readme_are_those_of_the_performance_page() -> None:
+    numbers = set(re.findall(r"\d+,\d{3}", text_of("README.md")))
+    assert numbers
+    assert numbers <= set(re.findall(r"\d+,\d{3}", text_of("docs/performance.md")))
+
+
+def test_the_readme_stops_a_service_before_it_starts_the_next() -> None:
+    durable = r"Press Ctrl-C in the first terminal[^#`]*```sh\n\.venv/bin/rosey-dbsvc run --durable"
+    assert re.search(durable, text_of("README.md"))
+    assert len(re.findall(r"^\S*rosey-dbsvc run", text_of("README.md"), re.MULTILINE)) == 2
+
+
+def test_links_to_files_lead_to_files() -> None:
+    for name in DOCUMENTS:
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text_of(name)):
+            assert (ROOT / name).parent.joinpath(link).exists(), f"{name}: {link}"
+
+
+def test_the_rooms_are_those_of_the_package() -> None:
+    rooms = {file.parent.name for file in (ROOT / "rosey_dbsvc").glob("*/__init__.py")}
+    table = text_of("CONTRIBUTING.md").partition("| room |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == rooms
+
+
+def test_the_sessions_of_nox_are_those_of_the_contributing_page() -> None:
+    session = r'^@nox.session(?:\(name="(.+)"\))?\ndef (.+)\('
+    sessions = re.findall(session, text_of("noxfile.py"), re.MULTILINE)
+    assert sessions
+    for name, function in sessions:
+        assert f"`{name or function}`" in text_of("CONTRIBUTING.md")
 
 
 @pytest.mark.documents
@@ -222,7 +296,7 @@ def test_the_site_has_all_of_the_contract_and_of_what_is_public(tmp_path: Path) 
         assert all(f">{field.name}</span>" in contract for field in fields(operation))
     assert all(f">{field}</span>" in contract for field in StatusData.__annotations__)
     reference = (tmp_path / "site/reference.html").read_text(encoding="utf-8")
-    for name in {*rosey_dbsvc.__all__, "host.serve", *error_names()} - {"DbsvcError"}:
+    for name in {*rosey_dbsvc.__all__, "embed.serve", *error_names()} - {"DbsvcError"}:
         assert f'id="rosey_dbsvc.{name}"' in reference, name
 
 
@@ -237,9 +311,10 @@ def error_names() -> list[str]:
 @pytest.mark.documents
 @pytest.mark.timeout(600)
 def test_the_readme(follow: Follow) -> None:
-    pasted, client = follow("README.md")
-    assert '"username":"alice","message":"hello"' in pasted
-    assert "alice hello again\n" in client
+    (pasted,) = follow("README.md")
+    assert re.search(r'\[{"timestamp":\d+,"username":"alice","message":"hello"}\]\n', pasted)
+    assert "['hello', 'hello again']\n" in pasted
+    assert "Error" not in pasted
 
 
 @pytest.mark.documents
@@ -250,9 +325,9 @@ def test_embedding(follow: Follow) -> None:
     assert left == ""
     not_sent, without, later = wrong.splitlines()
     assert re.fullmatch("not sent: .*username.*", not_sent)
-    assert without.startswith("go on without: no service listens at nobody.here.")
-    assert later.startswith("say so, and try again later: no NATS server answers at")
-    assert failing.startswith("bot: cannot make bot_data.db: there is no directory ")
+    assert without.startswith("go on without: no service listens on nobody.here.")
+    assert later.startswith("say so, and try again later: no NATS server responds at")
+    assert failing.startswith("bot: cannot create bot_data.db: there is no directory ")
     assert beside == "[]\n"  # alice has left
     assert "'username': 'alice', 'message': 'from inside'" in inside
     assert on_trio == "['from inside', 'from trio']\n"
@@ -293,11 +368,11 @@ def test_operating(machine: Machine, follow: Follow) -> None:
     assert len([*kept.glob("damaged-*/bot_data.db")]) == 1
     assert len([*(kept / "backups").glob("*.db")]) == 1
     log = (machine.root / "run/rosey-dbsvc.service.log").read_text()
-    assert log.count(SERVING) == 5
+    assert len(re.findall(SERVING, log)) == len(STARTED.findall(text_of("docs/operating.md")))
     assert not re.search("ERROR|CRITICAL", log)
 
 
-def test_what_is_run_is_in_a_test_that_runs_it() -> None:
+def test_each_document_with_something_to_run_has_a_test_that_follows_it() -> None:
     followed = set(re.findall(r'follow\("([^"]+)"\)', Path(__file__).read_text(encoding="utf-8")))
     for name in DOCUMENTS:
         if any(block.is_run or block.language == "python" for block in blocks(name)):

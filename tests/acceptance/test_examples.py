@@ -1,4 +1,4 @@
-"""The examples, as they are."""
+"""The examples run as they are."""
 
 import difflib
 import subprocess
@@ -99,4 +99,4 @@ def test_without_a_server_a_bot_says_so_in_one_line(own_server: NatsServer) -> N
         env=ENVIRONMENT,
     )
     (line,) = done.stderr.splitlines()
-    assert line.startswith("bot: no NATS server answers at")
+    assert line.startswith("bot: no NATS server responds at")

@@ -33,16 +33,16 @@ def finder_in_javascript(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def served(own_server: NatsServer, path: Path) -> Iterator[str]:
-    async def tell() -> None:
+    async def publish() -> None:
         bot = Bot(await nats.connect(own_server.url), "rosey.db")
         for _ in range(3):
-            await bot.tell("user.joined", username="alice")
-        await bot.settled()
+            await bot.publish("user.joined", username="alice")
+        await bot.committed()
         await bot.nc.close()
 
     with running("--nats-url", own_server.url, "--db-path", path) as process:
         process.wait_for(SERVING)
-        anyio.run(tell)
+        anyio.run(publish)
         yield own_server.url
         assert process.stop() == 0
 
@@ -60,14 +60,14 @@ def test_without_a_service_it_is_1_and_one_line(own_server: NatsServer, command:
     for prefix in ("rosey.db", "another"):
         refused = run(command, "--nats-url", own_server.url, "--prefix", prefix)
         assert refused.returncode == 1
-        assert refused.stderr == f"rosey-dbsvc: no service answers under {prefix}\n"
+        assert refused.stderr == f"rosey-dbsvc: no service replies for the prefix {prefix}\n"
 
 
 def test_without_a_server_a_ping_is_1_and_one_line(own_server: NatsServer) -> None:
     own_server.kill()
     refused = run("ping", "--nats-url", own_server.url)
     assert refused.returncode == 1
-    assert refused.stderr.startswith(f"rosey-dbsvc: no NATS server answers at {own_server.url}")
+    assert refused.stderr.startswith(f"rosey-dbsvc: no NATS server responds at {own_server.url}")
     assert len(refused.stderr.splitlines()) == 1
 
 
@@ -95,7 +95,7 @@ def test_two_services_in_core_mode_are_remarked(served: str, tmp_path: Path) -> 
         another.wait_for(SERVING)
         shown = run("stats", "--nats-url", served)
         assert another.stop() == 0
-    assert "2 services in core mode: each applies all that is told" in shown.stdout
+    assert "2 services in core mode: each applies all events" in shown.stdout
     assert "in core mode" not in run("stats", "--nats-url", served).stdout
 
 

@@ -41,8 +41,8 @@ def filled(path: Path) -> Path:
 
 async def join(url: str) -> None:
     bot = Bot(await nats.connect(url), "rosey.db")
-    await bot.tell("user.joined", username="alice")
-    await bot.settled()
+    await bot.publish("user.joined", username="alice")
+    await bot.committed()
     await bot.nc.close()
 
 
@@ -54,7 +54,7 @@ def test_what_is_old_goes_and_the_file_becomes_small(filled: Path) -> None:
     assert filled.stat().st_size < before / 2
     assert select(filled, LEFT) == select(filled, ANALYZED) == [(1,)]
     again = run("maintain", "--db-path", filled, "--no-vacuum")
-    assert again.stdout == "nothing was old\n"
+    assert again.stdout == "nothing to delete\n"
 
 
 def test_beside_a_service_nobody_is_kept_from_writing(own_server: NatsServer, filled: Path) -> None:
@@ -67,7 +67,7 @@ def test_beside_a_service_nobody_is_kept_from_writing(own_server: NatsServer, fi
     assert done.returncode == 0
     cleaned, left_out = done.stdout.splitlines()
     assert cleaned == CLEANED
-    assert left_out.startswith(f"VACUUM and ANALYZE left out, since a service writes {filled}: ")
+    assert left_out.startswith(f"VACUUM and ANALYZE skipped, because a service uses {filled}: ")
     assert select(filled, LEFT) == [(1,)]
     assert select(filled, ANALYZED) == [(0,)]
     assert "WARNING" not in process.said
@@ -96,7 +96,7 @@ def test_a_service_cannot_start_while_the_file_is_tidied_up(
 
     monkeypatch.setattr(maintaining, "execute", start)
     maintain(str(filled), lambda _done, _total: None, vacuum=True)
-    assert re.search("another service writes .*: stop it first", refused[0])
+    assert re.search("another service uses .*: stop it first", refused[0])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives files away")
@@ -107,12 +107,9 @@ def test_what_root_leaves_behind_is_the_database_s_owner_s(filled: Path) -> None
         assert (file.stat().st_uid, file.stat().st_gid) == (12_345, 12_346), file
 
 
-def test_a_file_that_is_locked_for_long_is_one_line(
-    filled: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(maintaining, "BUSY_TIMEOUT", 0.05)
+def test_a_file_that_is_locked_for_long_is_one_line(filled: Path) -> None:
     with locked(filled), pytest.raises(MaintenanceFailed, match="failed: database is locked"):
-        maintain(str(filled), lambda _done, _total: None, vacuum=None)
+        maintain(str(filled), lambda _done, _total: None, vacuum=None, busy_timeout=0.05)
 
 
 def test_how_far_it_is_is_reported(filled: Path) -> None:
@@ -130,13 +127,13 @@ def refuses(code: int, says: str, path: Path) -> None:
 
 
 def test_a_database_that_is_not_there(path: Path) -> None:
-    refuses(2, f"there is no database {path}", path)
+    refuses(2, f"{path} does not exist: name an existing database", path)
     assert not path.exists()
 
 
 def test_a_file_that_is_no_database(path: Path) -> None:
     path.write_text("hello")
-    refuses(1, f"{path} is not a database that can be read: file is not a database", path)
+    refuses(1, f"{path} is not a readable SQLite database: file is not a database", path)
     assert [*path.parent.iterdir()] == [path]
 
 

@@ -4,14 +4,16 @@ import re
 import socket
 import struct
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import cycle
 from pathlib import Path
+from threading import Event, Thread
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import anyio
 import nats
-import psutil
 import pytest
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -20,8 +22,11 @@ from support.processes import SERVING, Running, run, running
 from support.servers import NatsServer
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
-AT = r"metrics are at (\S+)"
-WITHOUT_THE_CLIENT = "import sys; sys.modules['prometheus_client'] = None\nfrom rosey_dbsvc.cli.app import main; main()"
+AT = r"serving metrics at (\S+)"
+WITHOUT_THE_CLIENT = """
+import sys; sys.modules['prometheus_client'] = None
+from rosey_dbsvc.cli.app import main; main()
+"""
 
 
 def scrape(url: str) -> dict[str, Metric]:
@@ -37,12 +42,12 @@ def values(metric: Metric) -> dict[str, float]:
     }
 
 
-async def tell(url: str) -> None:
+async def publish(url: str) -> None:
     bot = Bot(await nats.connect(url), "rosey.db")
     for _ in range(3):
-        await bot.tell("user.joined", username="alice")
-    await bot.tell("user.joined", username=7)
-    await bot.settled()
+        await bot.publish("user.joined", username="alice")
+    await bot.publish("user.joined", username=7)
+    await bot.committed()
     await bot.request("stats.recent_chat.get", b'{"limit": 0}')
     await bot.nc.close()
 
@@ -57,7 +62,7 @@ def test_what_was_done_is_collected(own_server: NatsServer, path: Path) -> None:
     arguments = ("--nats-url", own_server.url, "--metrics-address", "127.0.0.1:0")
     with running(*arguments, "--db-path", path) as process:
         url = served(process)
-        anyio.run(tell, own_server.url)
+        anyio.run(publish, own_server.url)
         found = scrape(url)
         assert process.stop() == 0
     numbers = {name: values(metric) for name, metric in found.items()}
@@ -86,7 +91,7 @@ def test_they_are_there_while_the_server_is_not(own_server: NatsServer, path: Pa
         process.wait_for("disconnected")
         assert values(scrape(url)["rosey_dbsvc_connected"]) == {"rosey_dbsvc_connected": 0}
         own_server.start()
-        process.wait_for("connected to NATS again")
+        process.wait_for("reconnected to NATS")
         assert values(scrape(url)["rosey_dbsvc_connected"]) == {"rosey_dbsvc_connected": 1}
         assert process.stop() == 0
 
@@ -117,14 +122,13 @@ def test_unasked_there_are_none(own_server: NatsServer, path: Path) -> None:
     assert "metrics" not in process.said
 
 
-def test_a_crowd_that_says_nothing_takes_no_threads_and_is_no_reason_to_say_anything(
+def test_clients_that_send_nothing_or_reset_the_connection_cost_no_scrape_and_no_log_line(
     own_server: NatsServer, path: Path
 ) -> None:
     arguments = ("--nats-url", own_server.url, "--metrics-address", "127.0.0.1:0")
     with running(*arguments, "--db-path", path) as process, ExitStack() as crowd:
         url = served(process)
         address = ("127.0.0.1", urlsplit(url).port or 0)
-        before = psutil.Process(process.pid).num_threads()
         for _ in range(50):
             crowd.enter_context(socket.create_connection(address))
         for _ in range(10):
@@ -132,10 +136,43 @@ def test_a_crowd_that_says_nothing_takes_no_threads_and_is_no_reason_to_say_anyt
             rude.send(b"GET /met")
             rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             rude.close()
-        assert psutil.Process(process.pid).num_threads() == before
+        assert "rosey_dbsvc_connected" in scrape(url)
         crowd.close()
         assert "rosey_dbsvc_connected" in scrape(url)
         assert process.stop() == 0
+    assert [line for line in process.lines if " INFO " not in line] == []
+
+
+@contextmanager
+def trickling(address: tuple[str, int]) -> Iterator[None]:
+    """Send a request of many bytes, one every 0.2 s."""
+    ended = Event()
+
+    def trickle(client: socket.socket) -> None:
+        with suppress(OSError):
+            for byte in cycle(b"GET /metrics HTTP/1.1\r\nX: y\r\nZ: z"):
+                client.send(bytes([byte]))
+                if ended.wait(0.2):
+                    break
+
+    with socket.create_connection(address) as client:
+        thread = Thread(target=trickle, args=[client])
+        thread.start()
+        yield
+        ended.set()
+        thread.join()
+
+
+def test_a_client_that_sends_a_byte_now_and_then_blocks_neither_other_scrapes_nor_the_stop(
+    own_server: NatsServer, path: Path
+) -> None:
+    arguments = ("--nats-url", own_server.url, "--metrics-address", "127.0.0.1:0")
+    with running(*arguments, "--db-path", path) as process:
+        url = served(process)
+        with trickling(("127.0.0.1", urlsplit(url).port or 0)):
+            for _ in range(3):
+                assert "rosey_dbsvc_connected" in scrape(url)
+            assert process.stop() == 0
     assert "Traceback" not in process.said
 
 
@@ -153,7 +190,7 @@ def test_a_host_that_is_none_is_2_and_one_line(path: Path, host: str) -> None:
     refused = run("run", "--db-path", path, "--metrics-address", f"{host}:9464")
     assert refused.returncode == 2
     (line,) = refused.stderr.splitlines()
-    assert f"cannot listen for metrics on {host}:9464: " in line
+    assert f"cannot serve metrics on {host}:9464: " in line
 
 
 def test_an_address_that_is_taken_is_2_and_one_line(path: Path) -> None:
@@ -162,7 +199,7 @@ def test_an_address_that_is_taken_is_2_and_one_line(path: Path) -> None:
         refused = run("run", "--db-path", path, "--metrics-address", address)
     assert refused.returncode == 2
     (line,) = refused.stderr.splitlines()
-    assert re.search(rf"cannot listen for metrics on {address}: Address already in use", line)
+    assert re.search(rf"cannot serve metrics on {address}: Address already in use", line)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +209,7 @@ def test_an_address_that_is_taken_is_2_and_one_line(path: Path) -> None:
 def test_an_address_that_is_none_is_2_and_one_line(path: Path, address: str) -> None:
     refused = run("run", "--db-path", path, "--metrics-address", address)
     assert refused.returncode == 2
-    assert "--metrics-address takes HOST:PORT, like 127.0.0.1:9464" in refused.stderr
+    assert "--metrics-address: expected HOST:PORT, like 127.0.0.1:9464" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 

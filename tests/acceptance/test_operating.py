@@ -1,4 +1,4 @@
-"""docs/operating.md says what there is, and all of it."""
+"""docs/operating.md explains every log line, metric and command."""
 
 import ast
 import re
@@ -19,10 +19,11 @@ ELSEWHERE = (
     "Outbound message %d failed (will retry): %s",
     "Outbound message %d permanently failed: %s",
     "Revoked %d API token(s)",
-    "%s",  # a CRITICAL line, or what another line of the table says
-    "%s, trying again: %s%s",
-    "%s, after %.1f s",
+    "%s",  # the line of an event, which the page shows as it is
+    "%(problem)s, retrying: %(reason)s%(detail)s",  # of a Backoff
+    "%(recovery)s after %(seconds).1f s",
 )
+LEVELS = {"info", "warning", "error"}
 
 
 def calls() -> list[ast.Call]:
@@ -35,7 +36,7 @@ def calls() -> list[ast.Call]:
 
 
 def text_of(node: ast.expr) -> str | None:
-    """Return a string with an ellipsis for what is put into it, None of what is none."""
+    """Return a string with an ellipsis for each value put into it, None if it is no string."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
@@ -46,42 +47,33 @@ def text_of(node: ast.expr) -> str | None:
 
 
 def shown(line: str) -> str:
-    return re.sub(r"%(\.\d)?[sdf]", "…", line)
+    return re.sub(r"(%(\(\w+\))?(\.\d)?[sdf])+", "…", line)
 
 
-def logged() -> list[tuple[str, str]]:
-    """Return each line of the log, as the page shows it, and its level."""
+def logged(receiver: str = "") -> list[tuple[str, str]]:
+    """Return each log line as the page shows it, and its level."""
     found = []
     for call in calls():
-        name = call.func
-        if not isinstance(name, ast.Attribute) or name.attr not in {"info", "warning", "error"}:
+        method = call.func
+        if not isinstance(method, ast.Attribute) or method.attr not in LEVELS:
             continue
         line = text_of(call.args[0]) if call.args else None
-        if line is not None and line not in ELSEWHERE:
-            found.append((shown(line), name.attr.upper()))
+        if line is not None and line not in ELSEWHERE and receiver in ast.unparse(method.value):
+            found.append((shown(line), method.attr.upper()))
     return found
 
 
-def patience() -> list[tuple[str, str]]:
-    """Return what is said while something cannot be had, and when it can."""
+def backoffs() -> list[tuple[str, str]]:
+    """Return the log lines of a problem that is retried, and of the recovery."""
     found = []
     for call in calls():
-        if isinstance(call.func, ast.Name) and call.func.id == "Patience":
-            problem, relief = map(text_of, call.args)
-            found += [(f"{problem}, trying again: …", "WARNING"), (f"{relief}, after … s", "INFO")]
+        if isinstance(call.func, ast.Name) and call.func.id == "Backoff":
+            problem, recovery = map(text_of, call.args)
+            found += [(f"{problem}, retrying: …", "WARNING"), (f"{recovery} after … s", "INFO")]
     return found
 
 
-def warnings() -> list[tuple[str, str]]:
-    """Return what is said at most every ten seconds."""
-    return [
-        (shown(text_of(call.args[0]) or ""), "WARNING")
-        for call in calls()
-        if isinstance(call.func, ast.Attribute) and call.func.attr == "_say_now_and_then"
-    ]
-
-
-@pytest.mark.parametrize(("line", "level"), sorted({*logged(), *patience(), *warnings()}))
+@pytest.mark.parametrize(("line", "level"), sorted({*logged(), *backoffs()}))
 def test_each_line_of_the_log_is_explained(line: str, level: str) -> None:
     rows = [row for row in OPERATING.splitlines() if f"`{line}" in row]
     assert any(f"| {level} |" in row for row in rows), (line, level)
@@ -89,12 +81,29 @@ def test_each_line_of_the_log_is_explained(line: str, level: str) -> None:
 
 def test_there_are_lines_to_explain() -> None:
     assert len(logged()) > 30
-    assert len(patience()) == 10
-    assert len(warnings()) == 3
+    assert len(logged("_throttle")) == 3
+    assert len(backoffs()) == 12
+
+
+def explained() -> set[tuple[str, str]]:
+    """Return the log lines in the tables of the page, and their levels."""
+    rows = re.findall(r"^\| (`.+`) \| (INFO|WARNING|ERROR) \|", OPERATING, re.MULTILINE)
+    return {(line, level) for lines, level in rows for line in re.findall("`([^`]+)`", lines)}
+
+
+def test_no_line_of_the_log_is_made_up() -> None:
+    of_events = {"Bot status: … - …"}
+    written = {*logged(), *backoffs()}
+    assert {
+        (line, level)
+        for line, level in explained()
+        if line not in of_events
+        and not any(line.startswith(text) and level == its for text, its in written)
+    } == set()
 
 
 def names() -> set[str]:
-    return {metric.name for metric in metrics.Metrics(Counts, {}).collect()}
+    return {metric.name for metric in metrics.CountsCollector(Counts, {}).collect()}
 
 
 @pytest.mark.parametrize("name", sorted(names()))

@@ -89,7 +89,7 @@ async def settled(url: str) -> bool:
     with anyio.fail_after(60):
         while True:
             try:
-                await bot.ask("stats.recent_chat.get", limit=1)
+                await bot.query("stats.recent_chat.get", limit=1)
             except (nats.errors.Error, AssertionError):
                 await anyio.sleep(0.05)
             else:
@@ -112,7 +112,7 @@ def test_100_000_events_published_while_it_is_down_are_all_there_and_replayed_th
     let_serve(stream_server, path)
     anyio.run(publish_all, stream_server.url, range(100_000))
     with running("--nats-url", stream_server.url, "--db-path", path, "--durable") as process:
-        process.wait_for("reading on in the stream ROSEY_DB from 1, 100000 events behind")
+        process.wait_for("following the stream ROSEY_DB from 1: 100000 events behind")
         process.wait_for(SERVING)
         assert process.stop() == 0
     assert numbers(path) == list(range(100_000))
@@ -141,16 +141,14 @@ def test_a_replay_goes_on_where_it_was_and_takes_no_file_of_others(
         assert process.stop() == 0
     refused = run("replay", "--nats-url", stream_server.url, "--db-path", core)
     assert refused.returncode == 2
-    assert (
-        f"{core} is there already, and from no stream ROSEY_DB: name a new file" in refused.stderr
-    )
+    assert f"{core} exists and is not from the stream ROSEY_DB: name a new file" in refused.stderr
     assert not select(core, "SELECT name FROM sqlite_master WHERE name LIKE 'rosey_dbsvc%'")
 
 
 def test_a_replay_of_no_stream_is_one_line(stream_server: NatsServer, tmp_path: Path) -> None:
     refused = run("replay", "--nats-url", stream_server.url, "--db-path", tmp_path / "new.db")
     assert refused.returncode == 2
-    assert re.search("refuses the stream ROSEY_DB: stream not found: there is none", refused.stderr)
+    assert re.search("refuses the stream ROSEY_DB: stream not found: there is no", refused.stderr)
     assert "Traceback" not in refused.stderr
     assert not (tmp_path / "new.db").exists()
 
@@ -158,11 +156,17 @@ def test_a_replay_of_no_stream_is_one_line(stream_server: NatsServer, tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--stream", "a.b", "--durable"), "--stream takes letters"),
-        (("--stream-replicas", "9", "--durable"), "--stream-replicas takes 1 to 5"),
-        (("--stream-max-age", "week", "--durable"), "--stream-max-age takes a time like 7d"),
-        (("--stream-max-bytes", "big", "--durable"), "--stream-max-bytes takes a size like 500M"),
-        (("--stream-max-bytes", "1G"), "of no use without --durable: add it"),
+        (("--stream", "a.b", "--durable"), "--stream: expected letters"),
+        (("--stream-replicas", "9", "--durable"), "--stream-replicas: expected 1 to 5"),
+        (
+            ("--stream-max-age", "week", "--durable"),
+            "--stream-max-age: expected a duration",
+        ),
+        (
+            ("--stream-max-bytes", "big", "--durable"),
+            "--stream-max-bytes: expected a size like",
+        ),
+        (("--stream-max-bytes", "1G"), "the --stream flags need --durable: add it"),
     ],
 )
 def test_a_flag_of_the_stream_without_a_use_is_one_line(
@@ -180,7 +184,7 @@ def test_a_server_without_jetstream_is_one_line_that_says_how_to_switch_it_on(
     refused = run("run", "--nats-url", server.url, "--db-path", path, "--durable")
     assert refused.returncode == 2
     (critical,) = [line for line in refused.stderr.splitlines() if "CRITICAL" in line]
-    assert critical.endswith("no JetStream: start it with `nats-server -js -sd FOLDER`.")
+    assert critical.endswith("no JetStream: start it with `nats-server -js -sd DIRECTORY`.")
 
 
 def test_the_embedded_server_stores_beside_the_database(path: Path) -> None:
@@ -204,7 +208,7 @@ def test_the_embedded_server_stores_beside_the_database(path: Path) -> None:
 def test_the_environment_can_ask_for_it(stream_server: NatsServer, path: Path) -> None:
     env = {"ROSEY_DBSVC_DURABLE": "1", "ROSEY_DBSVC_STREAM": "OTHER", "NATS_URL": stream_server.url}
     with running("--db-path", path, **env) as process:
-        process.wait_for("reading on in the stream OTHER from 1, 0 events behind")
+        process.wait_for("following the stream OTHER from 1: 0 events behind")
         process.wait_for(SERVING)
         assert process.stop() == 0
 
@@ -224,7 +228,7 @@ def test_a_replay_that_is_broken_off_says_so_and_goes_on_when_it_is_called_again
             time.sleep(0.01)
         code = process.wait()
         assert code == 128 + signal.SIGINT, process.said
-        assert "SIGINT came before the end: call it again to go on" in process.said
+        assert "interrupted by SIGINT: run the command again to continue" in process.said
         assert "Traceback" not in process.said
     assert run("replay", *arguments).returncode == 0
     assert numbers(new) == list(range(200_000))
@@ -241,7 +245,7 @@ def test_a_replay_takes_no_file_of_another_server_and_needs_one_that_answers(
         assert f"{path} is from another stream ROSEY_DB: name a new file" in refused.stderr
     refused = run("replay", "--nats-url", other.url, "--db-path", path)
     assert refused.returncode == 2
-    assert f"no NATS server answers at {other.url}" in refused.stderr
+    assert f"no NATS server responds at {other.url}" in refused.stderr
 
 
 def test_a_file_with_a_history_of_its_own_is_not_mixed_with_that_of_a_stream(
@@ -268,7 +272,7 @@ def test_a_file_with_a_history_of_its_own_is_not_mixed_with_that_of_a_stream(
         assert process.stop() == 0
     refused = run("run", "--nats-url", stream_server.url, "--db-path", late, "--durable")
     assert refused.returncode == 2
-    assert "the database has a history already, and no place in the stream" in refused.stderr
+    assert "the database has events that are not from the stream ROSEY_DB" in refused.stderr
     assert numbers(late) == list(range(20, 30))
 
 

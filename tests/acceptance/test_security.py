@@ -1,4 +1,4 @@
-"""The server's configuration in docs/security.md, as it stands there."""
+"""The configuration of the server in docs/security.md works as it is shown."""
 
 import json
 import re
@@ -59,9 +59,9 @@ def test_the_service_serves_a_bot_and_the_bot_sees_what_it_has_published(
     async def main() -> None:
         async with bot(guarded) as (rosey, said):
             for number in range(200):
-                await rosey.tell("user.joined", username="alice")
-                await rosey.tell("message.log", username="alice", message=str(number))
-                (last,) = await rosey.ask("stats.recent_chat.get", limit=1)
+                await rosey.publish("user.joined", username="alice")
+                await rosey.publish("message.log", username="alice", message=str(number))
+                (last,) = await rosey.query("stats.recent_chat.get", limit=1)
                 assert last["message"] == str(number)
             assert said == []
 
@@ -69,7 +69,7 @@ def test_the_service_serves_a_bot_and_the_bot_sees_what_it_has_published(
     process.wait_for(SERVING)
     anyio.run(main)
     assert process.stop() == 0
-    assert "refuses" not in process.said
+    assert "denies" not in process.said
 
 
 @pytest.mark.parametrize("command", ["ping", "stats"])
@@ -108,8 +108,8 @@ def test_a_bot_reaches_nothing_of_the_stream(guarded: NatsServer, path: Path) ->
                 with pytest.raises(nats.errors.TimeoutError):
                     await rosey.nc.request(request, timeout=0.3)
             assert len([line for line in said if "permissions violation for publish" in line]) == 2
-            await rosey.tell("message.log", username="alice", message="still here")
-            assert len(await rosey.ask("stats.recent_chat.get")) == 1
+            await rosey.publish("message.log", username="alice", message="still here")
+            assert len(await rosey.query("stats.recent_chat.get")) == 1
 
     process = service(guarded, path, "--durable")
     process.wait_for(SERVING)
@@ -135,12 +135,12 @@ def test_a_requester_cannot_make_the_service_publish_where_it_may_not(
         await spy.subscribe("rosey.db.>", cb=see)
         await spy.flush()
         async with bot(guarded) as (rosey, _):
-            await rosey.tell("message.log", username="alice", message="hello")
+            await rosey.publish("message.log", username="alice", message="hello")
             for target in targets:
                 subject = "rosey.db.stats.recent_chat.get"
                 await rosey.nc.publish(subject, json.dumps({}).encode(), reply=target)
-            assert len(await rosey.ask("stats.recent_chat.get")) == 1
-            await rosey.told()
+            assert len(await rosey.query("stats.recent_chat.get")) == 1
+            await rosey.flush()
         await spy.flush()
         await spy.close()
         assert seen == []

@@ -1,4 +1,4 @@
-"""`rosey-dbsvc run` under a service manager that wants to be told, and its units."""
+"""`rosey-dbsvc run` under systemd: notifications, and the units."""
 
 import json
 import os
@@ -25,7 +25,7 @@ needs_systemd = pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is n
 
 
 class Manager:
-    """What a service manager hears."""
+    """A service manager, with the notifications it received."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -108,16 +108,16 @@ def test_a_manager_that_is_gone_is_said_once(own_server: NatsServer, path: Path)
     with running(*arguments, NOTIFY_SOCKET=f"{path}.nobody") as process:
         process.wait_for(SERVING)
         assert process.stop() == 0
-    assert process.said.count("the service manager cannot be told: No such file") == 1
+    assert process.said.count("cannot notify systemd: No such file") == 1
 
 
 def test_what_the_manager_could_not_be_told_it_is_told_the_next_time(tmp_path: Path) -> None:
     name = str(tmp_path / "late")
-    service = systemd.Manager({"NOTIFY_SOCKET": name})
-    service.tell(READY=1, STATUS="early")
+    service = systemd.Notifier({"NOTIFY_SOCKET": name})
+    service.notify(READY=1, STATUS="early")
     manager = Manager(name)
-    service.tell(STATUS="late")
-    service.tell(STATUS="later")
+    service.notify(STATUS="late")
+    service.notify(STATUS="later")
     manager.hear("STATUS")
     manager.hear("STATUS")
     assert manager.heard == [{"READY": "1", "STATUS": "late"}, {"STATUS": "later"}]
@@ -182,7 +182,7 @@ OPEN = {
     "DeviceAllow=",
     "ProcSubset=",
 }
-"""What the service needs, or what goes with something that is set."""
+"""Settings that the service needs, or that another setting implies."""
 
 
 @needs_systemd

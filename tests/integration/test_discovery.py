@@ -1,8 +1,7 @@
-"""The service as NATS's own tools find it: ADR-32, by its published schemas."""
+"""Service discovery (ADR-32), checked against its published schemas."""
 
 import json
 import re
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,12 @@ import pytest
 from nats.aio.client import Client
 from support.bots import Bot
 from support.servers import nats_server
+from support.services import ServiceOf
 
 from rosey_dbsvc import BotDatabase, DatabaseService
-from rosey_dbsvc.operations.base import OPERATIONS
+from rosey_dbsvc.operations import OPERATIONS
 
-ServiceOf = Callable[..., DatabaseService]
-
-# What the schemas of io.nats.micro.v1 require, and of which type.
+# Required fields of the schemas io.nats.micro.v1, with their types.
 Schema = dict[str, type]
 
 COMMON: Schema = {"type": str, "name": str, "id": str, "version": str, "metadata": dict}
@@ -50,7 +48,7 @@ def fits(answer: dict[str, Any], required: Schema) -> bool:
     return all(type(answer.get(name)) is kind for name, kind in required.items())
 
 
-async def asked(nc: Client, subject: str, count: int = 1) -> list[dict[str, Any]]:
+async def replies(nc: Client, subject: str, count: int = 1) -> list[dict[str, Any]]:
     inbox = nc.new_inbox()
     subscription = await nc.subscribe(inbox)
     await nc.publish(subject, reply=inbox)
@@ -59,19 +57,14 @@ async def asked(nc: Client, subject: str, count: int = 1) -> list[dict[str, Any]
     return found
 
 
-@pytest.fixture
-def bot(nc: Client, prefix: str) -> Bot:
-    return Bot(nc, prefix)
-
-
 @pytest.mark.parametrize("verb", REQUIRED)
-async def test_it_answers_in_all_three_forms_as_the_schemas_require(
+async def test_replies_in_all_three_forms_match_the_schemas(
     nc: Client, path: Path, service_of: ServiceOf, verb: str
 ) -> None:
     async with service_of(path):
-        (one,) = await asked(nc, f"$SRV.{verb}.rosey-dbsvc")
+        (one,) = await replies(nc, f"$SRV.{verb}.rosey-dbsvc")
         for subject in (f"$SRV.{verb}", f"$SRV.{verb}.rosey-dbsvc.{one['id']}"):
-            assert (await asked(nc, subject))[0] == one
+            assert (await replies(nc, subject))[0] == one
     assert one["type"] == f"io.nats.micro.v1.{verb.lower()}_response"
     assert fits(one, REQUIRED[verb])
     assert one["name"] == "rosey-dbsvc"
@@ -84,11 +77,11 @@ async def test_it_answers_in_all_three_forms_as_the_schemas_require(
         assert datetime.fromisoformat(one["started"]).tzinfo is not None
 
 
-async def test_what_it_says_of_itself_names_the_file_and_not_where_it_is(
+async def test_the_metadata_has_the_name_of_the_file_and_not_its_path(
     nc: Client, path: Path, prefix: str, service_of: ServiceOf
 ) -> None:
     async with service_of(path):
-        (info,) = await asked(nc, "$SRV.INFO.rosey-dbsvc")
+        (info,) = await replies(nc, "$SRV.INFO.rosey-dbsvc")
     assert info["metadata"] == {"prefix": prefix, "mode": "core", "database": path.name}
     assert str(path.parent) not in json.dumps(info)
     assert [each["subject"] for each in info["endpoints"]] == [
@@ -96,7 +89,7 @@ async def test_what_it_says_of_itself_names_the_file_and_not_where_it_is(
     ]
 
 
-async def test_the_numbers_are_those_of_each_operation(
+async def test_statistics_are_counted_by_operation(
     bot: Bot, path: Path, service_of: ServiceOf
 ) -> None:
     class Poisoned(BotDatabase):
@@ -105,12 +98,12 @@ async def test_the_numbers_are_those_of_each_operation(
                 raise RuntimeError("not that one")
             super().user_joined(username)
 
-    async with service_of(path, factory=Poisoned):
+    async with service_of(path, database=Poisoned):
         for name in ("alice", "", "poison", "bob"):
-            await bot.tell("user.joined", username=name)
+            await bot.publish("user.joined", username=name)
         await bot.request("stats.recent_chat.get", b'{"limit": 0}')
-        assert await bot.ask("stats.recent_chat.get") == []
-        (stats,) = await asked(bot.nc, "$SRV.STATS.rosey-dbsvc")
+        assert await bot.query("stats.recent_chat.get") == []
+        (stats,) = await replies(bot.nc, "$SRV.STATS.rosey-dbsvc")
     found = {each["name"]: each for each in stats["endpoints"]}
     joined, chat = found["user_joined"], found["stats_recent_chat_get"]
     assert (joined["num_requests"], joined["num_errors"]) == (4, 2)
@@ -125,29 +118,29 @@ async def test_the_numbers_are_those_of_each_operation(
     assert data["last_commit"] > 1_700_000_000
 
 
-async def test_each_of_several_services_answers_with_an_id_of_its_own(
+async def test_each_of_several_services_replies_with_its_own_id(
     nc: Client, tmp_path: Path, service_of: ServiceOf
 ) -> None:
     async with service_of(tmp_path / "a.db"), service_of(tmp_path / "b.db", prefix="other.db"):
-        found = await asked(nc, "$SRV.PING.rosey-dbsvc", 2)
+        found = await replies(nc, "$SRV.PING.rosey-dbsvc", 2)
     assert len({each["id"] for each in found}) == 2
 
 
-async def test_other_verbs_and_other_names_are_left_alone(
+async def test_other_verbs_and_other_names_get_no_reply(
     nc: Client, path: Path, service_of: ServiceOf
 ) -> None:
     async with service_of(path):
         for subject in ("$SRV.PAUSE", "$SRV.PING.somebody-else"):
             inbox = await nc.subscribe("answers")
             await nc.publish(subject, reply="answers")
-            (ping,) = await asked(nc, "$SRV.PING.rosey-dbsvc")
+            (ping,) = await replies(nc, "$SRV.PING.rosey-dbsvc")
             assert ping["name"] == "rosey-dbsvc"
-            while inbox.pending_msgs:  # the server says it if nobody listens
+            while inbox.pending_msgs:  # without a subscriber, the server replies
                 assert not (await inbox.next_msg()).data
             await inbox.unsubscribe()
 
 
-async def test_a_server_that_does_not_let_it_be_found_lets_it_serve(
+async def test_a_service_that_may_not_subscribe_to_discovery_serves(
     tmp_path: Path, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = tmp_path / "nats.conf"
@@ -160,5 +153,5 @@ async def test_a_server_that_does_not_let_it_be_found_lets_it_serve(
         url = server.url.replace("://", "://a:a@")
         async with DatabaseService(url, path, prefix="x"):
             with anyio.fail_after(10):
-                while not any("not to be found" in line for line in caplog.messages):
+                while not any("service discovery is off" in line for line in caplog.messages):
                     await anyio.sleep(0.01)

@@ -1,42 +1,38 @@
-"""Order, read-your-writes, isolation: what the contract promises while all is well."""
+"""Guarantees of the contract without faults: order, read-your-writes, isolation."""
 
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 from anyio import to_thread
-from nats.aio.client import Client
 from support.bots import Bot
 from support.databases import OldBotDatabase, SpecDatabase, locked, rows
+from support.services import ServiceOf
 
-from rosey_dbsvc import BotDatabase, DatabaseService
-from rosey_dbsvc.pipeline import barriers as freshness
-from rosey_dbsvc.pipeline import queries as answers
-
-ServiceOf = Callable[..., DatabaseService]
-
-
-@pytest.fixture
-def bot(nc: Client, prefix: str) -> Bot:
-    return Bot(nc, prefix)
+from rosey_dbsvc import BotDatabase
+from rosey_dbsvc.pipeline import sources
+from rosey_dbsvc.pipeline.barriers import CommitBarrier
+from rosey_dbsvc.pipeline.queries import QueryRunner
+from rosey_dbsvc.service import runner
+from rosey_dbsvc.storage.sqlite.bot_database import Reader
 
 
-async def test_a_thousand_bursts_across_subjects_end_right(
+async def test_a_thousand_bursts_across_subjects_are_applied_in_order(
     bot: Bot, path: Path, service_of: ServiceOf
 ) -> None:
     async with service_of(path):
         for number in range(1000):
             user = f"user{number}"
-            await bot.tell("user.joined", username=user)
-            await bot.tell("message.log", username=user, message="hi")
-            await bot.tell("user.left", username=user)
-            await bot.tell("user.joined", username=user)
-        await bot.settled()
+            await bot.publish("user.joined", username=user)
+            await bot.publish("message.log", username=user, message="hi")
+            await bot.publish("user.left", username=user)
+            await bot.publish("user.joined", username=user)
+        await bot.committed()
         wrong = await rows(
             path,
             "SELECT * FROM user_stats WHERE total_chat_lines != 1 OR current_session_start IS NULL",
@@ -48,16 +44,16 @@ async def test_a_thousand_bursts_across_subjects_end_right(
 async def test_events_are_applied_in_the_order_they_were_published(
     bot: Bot, path: Path, service_of: ServiceOf
 ) -> None:
-    async with service_of(path, factory=OldBotDatabase):
-        told = []
+    async with service_of(path, database=OldBotDatabase):
+        published = []
         for number in range(3000):
             kind = ("user.joined", "user.left", "message.log")[number % 3]
             extra = {"message": "hi"} if kind == "message.log" else {}
-            await bot.tell(kind, username=f"user{number}", **extra)
-            told.append(f"{('joined', 'left', 'said')[number % 3]} user{number}")
-        await bot.settled()
+            await bot.publish(kind, username=f"user{number}", **extra)
+            published.append(f"{('joined', 'left', 'said')[number % 3]} user{number}")
+        await bot.committed()
         logged = await rows(path, "SELECT what FROM log ORDER BY id")
-    assert [what.removesuffix(" hi") for (what,) in logged] == told
+    assert [what.removesuffix(" hi") for (what,) in logged] == published
 
 
 async def test_a_query_sees_every_event_published_before_it(
@@ -65,37 +61,48 @@ async def test_a_query_sees_every_event_published_before_it(
 ) -> None:
     async with service_of(path):
         for number in range(300):
-            await bot.tell("user.joined", username="alice")
-            await bot.tell("message.log", username="alice", message=str(number))
-            (last,) = await bot.ask("stats.recent_chat.get", limit=1)
+            await bot.publish("user.joined", username="alice")
+            await bot.publish("message.log", username="alice", message=str(number))
+            (last,) = await bot.query("stats.recent_chat.get", limit=1)
             assert last["message"] == str(number)
 
 
 @pytest.mark.parametrize("factory", [BotDatabase, OldBotDatabase, SpecDatabase])
-async def test_each_kind_of_database_answers_after_the_events_before(
+async def test_each_kind_of_database_answers_after_the_events_before_the_query(
     bot: Bot, path: Path, service_of: ServiceOf, factory: Any
 ) -> None:
-    async with service_of(path, factory=factory) as service:
+    async with service_of(path, database=factory) as service:
         for number in range(500):
-            await bot.tell("message.log", username="alice", message=str(number))
-        assert await bot.ask("stats.recent_chat.get", limit=1)
+            await bot.publish("message.log", username="alice", message=str(number))
+        assert await bot.query("stats.recent_chat.get", limit=1)
         assert service.counts.applied == 500
 
 
-class Poisoned(BotDatabase):
-    def user_joined(self, username: str) -> None:
+class Adopted(BotDatabase):
+    """A subclass is adopted, like any other class."""
+
+
+@pytest.mark.parametrize("factory", [BotDatabase, Adopted])
+async def test_one_event_that_the_database_rejects_among_a_thousand_affects_no_other(
+    bot: Bot,
+    path: Path,
+    service_of: ServiceOf,
+    factory: type[BotDatabase],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    user_joined = BotDatabase.user_joined
+
+    def refuse_poison(database: BotDatabase, username: str) -> None:
         if username == "poison":
             raise RuntimeError("I do not\nlike that one")
-        super().user_joined(username)
+        user_joined(database, username)
 
-
-async def test_a_poison_event_among_a_thousand_costs_itself(
-    bot: Bot, path: Path, service_of: ServiceOf, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with service_of(path, factory=Poisoned) as service:
+    monkeypatch.setattr(BotDatabase, "user_joined", refuse_poison)
+    async with service_of(path, database=factory) as service:
         for number in range(1000):
-            await bot.tell("user.joined", username="poison" if number == 500 else f"u{number}")
-        await bot.settled()
+            await bot.publish("user.joined", username="poison" if number == 500 else f"u{number}")
+        await bot.committed()
         assert (service.counts.applied, service.counts.rejected) == (999, 1)
         names = await rows(path, "SELECT username FROM user_stats ORDER BY rowid")
     assert names == [(f"u{number}",) for number in range(1000) if number != 500]
@@ -107,43 +114,36 @@ async def test_a_poison_event_among_a_thousand_costs_itself(
     assert error.exc_info is None
 
 
-async def test_a_lone_event_is_committed_at_once_and_a_flood_in_few_batches(
+async def test_a_single_event_is_committed_at_once_and_many_in_few_batches(
     bot: Bot, path: Path, service_of: ServiceOf
 ) -> None:
     async with service_of(path) as service:
-        await bot.tell("user.joined", username="alice")
-        await bot.settled()
+        await bot.publish("user.joined", username="alice")
+        await bot.committed()
         assert service.counts.batches == 1
         for number in range(5000):
             await bot.nc.publish(f"{bot.prefix}.user.joined", b'{"username": "u%d"}' % number)
-        await bot.settled()
+        await bot.committed()
         assert service.counts.applied == 5001
         assert service.counts.batches < 500
 
 
-async def test_a_slow_query_holds_up_no_event_and_no_other_query(
-    bot: Bot, path: Path, service_of: ServiceOf
+async def test_a_slow_query_delays_no_event_and_no_other_query(
+    bot: Bot, path: Path, service_of: ServiceOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free = anyio.Event()
+    free, recent_chat = anyio.Event(), Reader.recent_chat
 
-    class Slow(BotDatabase):
-        def reader(self) -> Any:
-            reader = super().reader()
-            fast = reader.recent_chat  # type: ignore[union-attr]
+    def slow_if_long(reader: Reader, limit: int) -> Any:
+        if limit == 999:
+            anyio.from_thread.run(free.wait)
+        return recent_chat(reader, limit)
 
-            def recent_chat(limit: int) -> Any:
-                if limit == 999:
-                    anyio.from_thread.run(free.wait)
-                return fast(limit)
-
-            setattr(reader, "recent_chat", recent_chat)  # noqa: B010  mypy objects
-            return reader
-
-    async with service_of(path, factory=Slow) as service, anyio.create_task_group() as tasks:
-        tasks.start_soon(lambda: bot.ask("stats.recent_chat.get", limit=999))
+    monkeypatch.setattr(Reader, "recent_chat", slow_if_long)
+    async with service_of(path) as service, anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: bot.query("stats.recent_chat.get", limit=999))
         await anyio.lowlevel.checkpoint()
-        await bot.tell("message.log", username="alice", message="hi")
-        assert len(await bot.ask("stats.recent_chat.get", limit=1)) == 1
+        await bot.publish("message.log", username="alice", message="hi")
+        assert len(await bot.query("stats.recent_chat.get", limit=1)) == 1
         assert service.counts.answered == 1
         free.set()
 
@@ -151,19 +151,19 @@ async def test_a_slow_query_holds_up_no_event_and_no_other_query(
 async def test_a_thousand_queries_at_once_are_all_answered(
     bot: Bot, path: Path, service_of: ServiceOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answers, "MOST_AT_ONCE", 10)
+    monkeypatch.setattr(runner, "QueryRunner", partial(QueryRunner, max_running=10))
     async with service_of(path) as service:
-        await bot.tell("message.log", username="alice", message="hi")
+        await bot.publish("message.log", username="alice", message="hi")
         async with anyio.create_task_group() as tasks:
             for _ in range(1000):
-                tasks.start_soon(lambda: bot.ask("stats.recent_chat.get"))
+                tasks.start_soon(lambda: bot.query("stats.recent_chat.get"))
         assert service.counts.answered == 1000
 
 
-async def test_a_stranger_s_many_slow_queries_are_bounded(
+async def test_the_number_of_slow_queries_is_bounded(
     bot: Bot, path: Path, service_of: ServiceOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answers, "MOST_AT_ONCE", 10)
+    monkeypatch.setattr(runner, "QueryRunner", partial(QueryRunner, max_running=10))
     go_on = threading.Event()
 
     class Slow(SpecDatabase):
@@ -171,43 +171,43 @@ async def test_a_stranger_s_many_slow_queries_are_bounded(
             assert go_on.wait(30)
             return [limit]
 
-    async with service_of(path, factory=Slow) as service, anyio.create_task_group() as tasks:
+    async with service_of(path, database=Slow) as service, anyio.create_task_group() as tasks:
         for _ in range(11):
-            tasks.start_soon(lambda: bot.ask("stats.recent_chat.get"))
+            tasks.start_soon(lambda: bot.query("stats.recent_chat.get"))
         await anyio.sleep(0.1)
-        await bot.tell("user.joined")
-        await bot.told()
+        await bot.publish("user.joined")
+        await bot.flush()
         await anyio.sleep(0.2)
-        assert service.counts.rejected == 0, "what comes behind them has to wait"
+        assert service.counts.rejected == 0, "messages behind them wait"
         go_on.set()
     assert (service.counts.answered, service.counts.rejected) == (11, 1)
 
 
-# Errors that a requester is told
+# Error replies
 
 
-async def test_a_reply_that_is_too_large_is_413(
+async def test_a_reply_that_is_too_large_is_an_error_413(
     bot: Bot, path: Path, service_of: ServiceOf
 ) -> None:
     async with service_of(path):
         for _ in range(30):
-            await bot.tell("message.log", username="alice", message="x" * 60_000)
-        assert len(await bot.ask("stats.recent_chat.get", limit=5)) == 5
+            await bot.publish("message.log", username="alice", message="x" * 60_000)
+        assert len(await bot.query("stats.recent_chat.get", limit=5)) == 5
         reply = await bot.request("stats.recent_chat.get", b'{"limit": 30}')
         assert reply.data == b"[]"
         assert reply.headers
         assert reply.headers["Nats-Service-Error-Code"] == "413"
-        assert len(await bot.ask("stats.recent_chat.get", limit=1)) == 1
+        assert len(await bot.query("stats.recent_chat.get", limit=1)) == 1
 
 
-async def test_a_database_that_fails_is_500_without_internals(
+async def test_a_failed_query_is_an_error_500_without_internals(
     bot: Bot, path: Path, service_of: ServiceOf, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Failing(SpecDatabase):
         def get_recent_chat(self, limit: int = 50) -> list[Any]:
             raise sqlite3.OperationalError(f"no such table: secret{limit}")
 
-    async with service_of(path, factory=Failing) as service:
+    async with service_of(path, database=Failing) as service:
         reply = await bot.request("stats.recent_chat.get")
         assert reply.data == b"[]"
         assert reply.headers == {
@@ -215,36 +215,40 @@ async def test_a_database_that_fails_is_500_without_internals(
             "Nats-Service-Error-Code": "500",
         }
         assert service.counts.refused == 1
-    assert "stats.recent_chat.get failed: OperationalError: no such table: secret50" in caplog.text
+    assert (
+        "query failed: stats.recent_chat.get: OperationalError: no such table: secret50"
+        in caplog.text
+    )
 
 
-async def test_a_database_that_takes_no_events_now_is_500_within_bounds(
+async def test_a_query_after_events_that_cannot_be_committed_is_an_error_500(
     bot: Bot, path: Path, service_of: ServiceOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(freshness, "PATIENCE", 0.1)
+    monkeypatch.setattr(sources, "CommitBarrier", partial(CommitBarrier, timeout=0.1))
     async with service_of(path) as service:
         holder = locked(path)
         await to_thread.run_sync(holder.__enter__)
-        assert await bot.ask("stats.recent_chat.get") == [], "it can still be read"
-        await bot.tell("user.joined", username="alice")
+        assert await bot.query("stats.recent_chat.get") == [], "reading is possible"
+        await bot.publish("user.joined", username="alice")
         reply = await bot.request("stats.recent_chat.get")
         assert reply.headers
         assert reply.headers["Nats-Service-Error-Code"] == "500"
-        assert reply.headers["Nats-Service-Error"] == "the database takes no events now"
+        assert reply.headers["Nats-Service-Error"] == "the database cannot commit at the moment"
         await to_thread.run_sync(holder.__exit__, None, None, None)
-        monkeypatch.setattr(freshness, "PATIENCE", 10)
-        await bot.settled()
-        assert service.counts.applied == 1
+        with anyio.fail_after(10):
+            while service.counts.applied < 1:
+                await anyio.sleep(0.01)
+        await bot.committed()
 
 
-async def test_what_was_done_is_counted_by_kind(
+async def test_events_and_queries_are_counted_by_result(
     bot: Bot, path: Path, service_of: ServiceOf
 ) -> None:
     async with service_of(path) as service:
-        await bot.tell("user.joined")
-        await bot.tell("user.joined", username="alice")
+        await bot.publish("user.joined")
+        await bot.publish("user.joined", username="alice")
         await bot.request("stats.recent_chat.get", b"no")
-        await bot.settled()
+        await bot.committed()
         counts = service.counts
     assert Counter(
         applied=counts.applied,
@@ -255,7 +259,7 @@ async def test_what_was_done_is_counted_by_kind(
 
 
 @pytest.mark.parametrize("target", ["{}.user.joined", "$JS.API.STREAM.DELETE.X", "$SYS.REQ.X"])
-async def test_no_answer_goes_where_it_would_be_a_request(
+async def test_no_reply_is_sent_to_a_subject_for_requests(
     bot: Bot, path: Path, service_of: ServiceOf, target: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     subject = target.format(bot.prefix)
@@ -263,7 +267,7 @@ async def test_no_answer_goes_where_it_would_be_a_request(
     async with service_of(path) as service:
         for query in (f"{bot.prefix}.stats.recent_chat.get", "$SRV.PING.rosey-dbsvc"):
             await bot.nc.publish(query, b"{}", reply=subject)
-        await bot.settled()
+        await bot.committed()
         assert service.counts.rejected == 0
     assert spy.pending_msgs == 0
-    assert f"not answered, since that would be a request: {subject}" in caplog.messages
+    assert f"no reply sent to {subject}: that is a subject for requests" in caplog.messages

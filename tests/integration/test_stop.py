@@ -1,8 +1,7 @@
-"""Starting and stopping: started means subscribed, and leaving means done."""
+"""Starting and stopping: started means subscribed, stopped means that all is applied."""
 
 import signal
 import threading
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,32 +13,22 @@ from anyio import to_thread
 from nats.aio.client import Client
 from support.bots import Bot
 from support.databases import OldBotDatabase, locked, rows
+from support.log import messages
 from support.servers import NatsServer, nats_server
+from support.services import ServiceOf
 
-from rosey_dbsvc import BotDatabase, DatabaseService
+from rosey_dbsvc import DatabaseService
 from rosey_dbsvc.pipeline.writer import Writer
-from rosey_dbsvc.service import runner as serving
-
-ServiceOf = Callable[..., DatabaseService]
-
-
-@pytest.fixture
-def bot(nc: Client, prefix: str) -> Bot:
-    return Bot(nc, prefix)
+from rosey_dbsvc.service import runner
+from rosey_dbsvc.storage.sqlite.bot_database import Reader
 
 
 async def flood(bot: Bot, count: int) -> None:
-    """Publish so many lines of chat, and come back when the server has them."""
+    """Publish chat messages, and wait until the server has them."""
     subject = f"{bot.prefix}.message.log"
     for number in range(count):
         await bot.nc.publish(subject, b'{"username": "alice", "message": "%d"}' % number)
-    await bot.told()
-
-
-async def said(path: Path) -> list[int]:
-    return [
-        int(text) for (text,) in await rows(path, "SELECT message FROM recent_chat ORDER BY id")
-    ]
+    await bot.flush()
 
 
 async def test_started_means_subscribed(bot: Bot, path: Path, service_of: ServiceOf) -> None:
@@ -47,13 +36,15 @@ async def test_started_means_subscribed(bot: Bot, path: Path, service_of: Servic
         service = service_of(path)
         async with anyio.create_task_group() as tasks:
             await tasks.start(service.serve)
-            await bot.tell("message.log", username="alice", message=str(number))
-            await bot.told()
+            await bot.publish("message.log", username="alice", message=str(number))
+            await bot.flush()
             await service.stop()
-    assert await said(path) == list(range(20))
+    assert await messages(path) == list(range(20))
 
 
-async def test_started_means_that_the_server_has_said_so(path: Path, prefix: str) -> None:
+async def test_started_means_that_the_server_has_confirmed_the_subscription(
+    path: Path, prefix: str
+) -> None:
     with nats_server() as server:
         nc = await nats.connect(server.url)
         service = DatabaseService(nc, path, prefix=prefix)
@@ -71,7 +62,7 @@ async def test_started_means_that_the_server_has_said_so(path: Path, prefix: str
             server.send(signal.SIGCONT)
             with anyio.fail_after(10):
                 await started.wait()
-            service.ask_to_stop()
+            service.request_stop()
         await nc.close()
 
 
@@ -99,18 +90,18 @@ async def test_a_start_can_be_cancelled_at_any_moment(path: Path, service_of: Se
                 tasks.cancel_scope.cancel()
 
 
-async def test_a_stop_in_a_flood_applies_all_that_was_delivered(
+async def test_a_stop_during_a_flood_applies_all_delivered_events(
     bot: Bot, path: Path, service_of: ServiceOf
 ) -> None:
     service = service_of(path)
     async with service:
         await flood(bot, 20_000)
-    assert await said(path) == list(range(20_000))
+    assert await messages(path) == list(range(20_000))
     assert service.counts.abandoned == 0
 
 
 def slow_down(nc: Client) -> anyio.Event:
-    """Hold what arrives, as a slow network does, until the event is set."""
+    """Hold arriving data until the event is set, like a slow network."""
     transport = nc._transport
     assert transport is not None
     read, arrives = transport.read, anyio.Event()
@@ -123,7 +114,7 @@ def slow_down(nc: Client) -> anyio.Event:
     return arrives
 
 
-async def test_a_stop_that_is_cut_short_leaves_a_slow_connection_in_order(
+async def test_a_stop_that_times_out_leaves_a_slow_connection_usable(
     bot: Bot, path: Path, prefix: str, server: NatsServer
 ) -> None:
     nc = await nats.connect(server.url)
@@ -132,7 +123,7 @@ async def test_a_stop_that_is_cut_short_leaves_a_slow_connection_in_order(
     async with anyio.create_task_group() as tasks:
         await tasks.start(service.serve)
         arrives = slow_down(nc)
-        await nc.flush()  # through the read that was under way before
+        await nc.flush()  # through the read that was in progress before
         with anyio.fail_after(5):
             await service.stop()
     arrives.set()
@@ -141,7 +132,7 @@ async def test_a_stop_that_is_cut_short_leaves_a_slow_connection_in_order(
     await nc.close()
 
 
-async def test_a_stop_waits_for_what_the_server_still_has_to_send(
+async def test_a_stop_waits_for_events_that_the_server_has_yet_to_send(
     bot: Bot, path: Path, prefix: str, server: NatsServer
 ) -> None:
     nc = await nats.connect(server.url)
@@ -150,15 +141,15 @@ async def test_a_stop_waits_for_what_the_server_still_has_to_send(
         await tasks.start(service.serve)
         arrives = slow_down(nc)
         await flood(bot, 20_000)
-        service.ask_to_stop()
+        service.request_stop()
         await anyio.sleep(1.5)
         arrives.set()
-    assert await said(path) == list(range(20_000))
+    assert await messages(path) == list(range(20_000))
     await nc.flush()
     await nc.close()
 
 
-async def test_the_host_s_cancellation_in_a_flood_is_the_same_as_a_stop(
+async def test_cancelling_the_host_during_a_flood_is_the_same_as_a_stop(
     bot: Bot, path: Path, service_of: ServiceOf
 ) -> None:
     service = service_of(path)
@@ -166,31 +157,31 @@ async def test_the_host_s_cancellation_in_a_flood_is_the_same_as_a_stop(
         await tasks.start(service.serve)
         await flood(bot, 20_000)
         tasks.cancel_scope.cancel()
-    assert await said(path) == list(range(20_000))
+    assert await messages(path) == list(range(20_000))
     assert service.counts.abandoned == 0
 
 
-async def test_cancellation_inside_of_the_context_is_the_same_as_a_stop(
+async def test_cancelling_inside_of_the_context_is_the_same_as_a_stop(
     bot: Bot, path: Path, service_of: ServiceOf
 ) -> None:
     with anyio.CancelScope() as scope:
         async with service_of(path):
             await flood(bot, 20_000)
             scope.cancel()
-    assert await said(path) == list(range(20_000))
+    assert await messages(path) == list(range(20_000))
 
 
-async def test_an_error_of_the_host_s_stops_the_service_and_is_the_host_s(
+async def test_an_error_of_the_host_stops_the_service_and_is_raised(
     bot: Bot, path: Path, service_of: ServiceOf
 ) -> None:
     with pytest.raises(ZeroDivisionError):
         async with service_of(path):
             await flood(bot, 1_000)
             raise ZeroDivisionError
-    assert await said(path) == list(range(1_000))
+    assert await messages(path) == list(range(1_000))
 
 
-async def test_the_pair_of_the_specification_works_again_and_again(
+async def test_start_and_stop_can_be_called_again_and_again(
     bot: Bot, path: Path, service_of: ServiceOf, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = service_of(path)
@@ -199,14 +190,14 @@ async def test_the_pair_of_the_specification_works_again_and_again(
         await service.start()
         await service.start()
         assert "DatabaseService already running" in caplog.messages
-        await bot.tell("message.log", username="alice", message=str(number))
-        await bot.settled()
+        await bot.publish("message.log", username="alice", message=str(number))
+        await bot.committed()
         await service.stop()
         await service.stop()
-    assert await said(path) == [0, 1, 2]
+    assert await messages(path) == [0, 1, 2]
 
 
-async def test_stop_may_be_called_by_another_task(
+async def test_stop_can_be_called_by_another_task(
     bot: Bot, path: Path, service_of: ServiceOf
 ) -> None:
     service = service_of(path)
@@ -215,10 +206,10 @@ async def test_stop_may_be_called_by_another_task(
         await flood(bot, 5_000)
         tasks.start_soon(service.stop)
         tasks.start_soon(service.stop)
-    assert await said(path) == list(range(5_000))
+    assert await messages(path) == list(range(5_000))
 
 
-async def test_an_abort_leaves_a_connection_that_was_given_in_order(
+async def test_an_abort_leaves_a_given_connection_usable(
     bot: Bot, path: Path, nc: Client, prefix: str
 ) -> None:
     for _ in range(20):
@@ -226,7 +217,7 @@ async def test_an_abort_leaves_a_connection_that_was_given_in_order(
         async with anyio.create_task_group() as tasks:
             await tasks.start(service.serve)
             await flood(bot, 1_000)
-            service.ask_to_stop()
+            service.request_stop()
             await anyio.lowlevel.checkpoint()
             service.abort()
         with anyio.fail_after(5):
@@ -234,7 +225,7 @@ async def test_an_abort_leaves_a_connection_that_was_given_in_order(
         assert nc.is_connected
 
 
-async def test_the_pair_s_stop_may_be_called_by_another_task(
+async def test_after_start_another_task_can_call_stop(
     bot: Bot, path: Path, service_of: ServiceOf
 ) -> None:
     service = service_of(path)
@@ -242,84 +233,76 @@ async def test_the_pair_s_stop_may_be_called_by_another_task(
     await flood(bot, 1_000)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(service.stop)
-    assert await said(path) == list(range(1_000))
+    assert await messages(path) == list(range(1_000))
     await service.stop()
 
 
-async def test_a_connection_that_was_given_stays_open(
+async def test_a_given_connection_stays_open_after_a_stop(
     bot: Bot, path: Path, nc: Client, prefix: str
 ) -> None:
     async with DatabaseService(nc, path, prefix=prefix):
         await flood(bot, 20_000)
     assert nc.is_connected
-    assert await said(path) == list(range(20_000))
+    assert await messages(path) == list(range(20_000))
     await flood(bot, 10)
     assert nc._subs.keys() <= {1}, "no more than the connection's own inbox is subscribed"
 
 
-async def test_what_is_read_does_not_count_towards_nats_s_limit(
+async def test_read_messages_do_not_count_towards_the_pending_limit_of_nats(
     bot: Bot, path: Path, nc: Client, prefix: str
 ) -> None:
     async with DatabaseService(nc, path, prefix=prefix) as service:
         await flood(bot, 20_000)
-        await bot.settled()
+        await bot.committed()
         assert service.counts.applied == 20_000
         (subscription,) = [each for each in nc._subs.values() if each.subject == f"{prefix}.>"]
         assert (subscription.pending_msgs, subscription.pending_bytes) == (0, 0)
 
 
-async def test_a_database_that_was_given_stays_open(
-    bot: Bot, path: Path, service_of: ServiceOf
-) -> None:
+async def test_a_given_database_stays_open(bot: Bot, path: Path, service_of: ServiceOf) -> None:
     database = await to_thread.run_sync(OldBotDatabase, str(path))
     async with service_of(database):
-        await bot.tell("user.joined", username="alice")
-        await bot.settled()
+        await bot.publish("user.joined", username="alice")
+        await bot.committed()
     assert await to_thread.run_sync(database.logged) == ["joined alice"]
     await to_thread.run_sync(database.close)
 
 
 async def test_sessions_end_with_the_service(bot: Bot, path: Path, service_of: ServiceOf) -> None:
     async with service_of(path):
-        await bot.tell("user.joined", username="alice")
-        await bot.settled()
+        await bot.publish("user.joined", username="alice")
+        await bot.committed()
     assert await rows(path, "SELECT current_session_start FROM user_stats") == [(None,)]
 
 
-async def test_a_query_that_was_taken_is_answered_though_the_service_stops(
-    bot: Bot, path: Path, service_of: ServiceOf
+async def test_a_query_in_progress_is_answered_although_the_service_stops(
+    bot: Bot, path: Path, service_of: ServiceOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
-    class Slow(BotDatabase):
-        def reader(self) -> Any:
-            reader = super().reader()
+    def slow(_: Reader, limit: int) -> list[int]:
+        begun.set()
+        assert go_on.wait(10)
+        return [limit]
 
-            def recent_chat(limit: int) -> list[Any]:
-                begun.set()
-                assert go_on.wait(10)
-                return [limit]
-
-            setattr(reader, "recent_chat", recent_chat)  # noqa: B010  mypy objects
-            return reader
-
-    service = service_of(path, factory=Slow)
+    monkeypatch.setattr(Reader, "recent_chat", slow)
+    service = service_of(path)
     replies: list[Any] = []
 
-    async def ask() -> None:
-        replies.append(await bot.ask("stats.recent_chat.get", limit=7))
+    async def request() -> None:
+        replies.append(await bot.query("stats.recent_chat.get", limit=7))
 
     async with anyio.create_task_group() as tasks:
         await tasks.start(service.serve)
-        tasks.start_soon(ask)
+        tasks.start_soon(request)
         await to_thread.run_sync(begun.wait)
-        service.ask_to_stop()
+        service.request_stop()
         await anyio.sleep(0.05)
         go_on.set()
     assert replies == [[7]]
 
 
-async def test_what_cannot_be_finished_by_the_deadline_is_counted_and_said(
+async def test_events_that_are_not_applied_within_the_time_limit_are_counted_and_logged(
     bot: Bot, path: Path, service_of: ServiceOf, caplog: pytest.LogCaptureFixture
 ) -> None:
     holder = locked(path)
@@ -330,7 +313,7 @@ async def test_what_cannot_be_finished_by_the_deadline_is_counted_and_said(
         await flood(bot, 20_000)
         tasks.start_soon(_expect_503, bot)
         await anyio.sleep(0.1)
-        await bot.told()
+        await bot.flush()
         with anyio.fail_after(5):
             await service.stop()
     await to_thread.run_sync(holder.__exit__, None, None, None)
@@ -340,10 +323,10 @@ async def test_what_cannot_be_finished_by_the_deadline_is_counted_and_said(
     assert f"{service.counts.abandoned} delivered messages" in errors[-1]
 
 
-async def test_what_could_not_even_be_read_is_counted_and_told(
+async def test_messages_that_were_not_even_read_are_counted_and_refused(
     bot: Bot, path: Path, service_of: ServiceOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "Writer", partial(Writer, most_events=10))
+    monkeypatch.setattr(runner, "Writer", partial(Writer, max_events=10))
     holder = locked(path)
     service = service_of(path, stop_timeout=0.3)
     async with anyio.create_task_group() as tasks:
@@ -352,7 +335,7 @@ async def test_what_could_not_even_be_read_is_counted_and_told(
         await flood(bot, 1_000)
         tasks.start_soon(_expect_503, bot)
         await anyio.sleep(0.1)
-        await bot.told()
+        await bot.flush()
         await service.stop()
     await to_thread.run_sync(holder.__exit__, None, None, None)
     assert service.counts.abandoned == 1_001
@@ -372,7 +355,7 @@ async def test_an_abort_ends_at_once(bot: Bot, path: Path, service_of: ServiceOf
         await tasks.start(service.serve)
         await to_thread.run_sync(holder.__enter__)
         await flood(bot, 100)
-        service.ask_to_stop()
+        service.request_stop()
         await anyio.sleep(0.2)
         with anyio.fail_after(10):
             service.abort()
@@ -381,7 +364,7 @@ async def test_an_abort_ends_at_once(bot: Bot, path: Path, service_of: ServiceOf
     assert service.counts.abandoned == 100
 
 
-async def test_a_thousand_starts_and_stops_leave_nothing_behind(
+async def test_many_starts_and_stops_leave_no_thread_behind(
     path: Path, service_of: ServiceOf
 ) -> None:
     service = service_of(path)

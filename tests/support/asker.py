@@ -1,7 +1,7 @@
-"""A bot in a process of its own that asks all the time, and says how long it was without an answer.
+"""A bot in its own process that sends queries all the time, and measures gaps between replies.
 
-It takes a line and answers with the longest gap since the last one, in seconds, and with how many
-answers came, and how many of them said that they were behind.
+For each line on its standard input it prints the longest gap since the line before, in seconds, and
+the numbers of replies and of stale replies.
 """
 
 import json

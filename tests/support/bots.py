@@ -1,4 +1,4 @@
-"""What a bot does: publish and ask."""
+"""A bot that publishes events and requests queries."""
 
 import json
 from typing import Any
@@ -9,17 +9,17 @@ from nats.aio.msg import Msg
 
 
 class Bot:
-    """Speaks the contract over a connection."""
+    """Sends payloads of the contract over a connection."""
 
     def __init__(self, nc: Client, prefix: str) -> None:
         self.nc = nc
         self.prefix = prefix
 
-    async def tell(self, name: str, **payload: Any) -> None:
+    async def publish(self, name: str, **payload: Any) -> None:
         await self.nc.publish(f"{self.prefix}.{name}", json.dumps(payload).encode())
         await anyio.lowlevel.checkpoint()
 
-    async def ask(self, name: str, **payload: Any) -> Any:
+    async def query(self, name: str, **payload: Any) -> Any:
         reply = await self.request(name, json.dumps(payload).encode())
         assert reply.headers is None, reply.headers
         return json.loads(reply.data)
@@ -27,11 +27,11 @@ class Bot:
     async def request(self, name: str, payload: bytes = b"{}", timeout: float = 10) -> Msg:
         return await self.nc.request(f"{self.prefix}.{name}", payload, timeout=timeout)
 
-    async def told(self) -> None:
-        """Come back when the server has all that was told: one flush overtakes what is buffered."""
+    async def flush(self) -> None:
+        """Wait until the server has all that was published; one flush overtakes the buffer."""
         await self.nc.flush()
         await self.nc.flush()
 
-    async def settled(self) -> None:
-        """Come back when all that was told is in the database."""
-        await self.ask("stats.recent_chat.get", limit=1)
+    async def committed(self) -> None:
+        """Wait until all that was published is in the database."""
+        await self.query("stats.recent_chat.get", limit=1)

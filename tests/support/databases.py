@@ -1,4 +1,4 @@
-"""Databases to look into, and databases of other people."""
+"""Looks into database files, and third-party databases."""
 
 import sqlite3
 import subprocess
@@ -12,11 +12,10 @@ from typing import Any, ClassVar
 from anyio import to_thread
 
 from rosey_dbsvc import BotDatabase
-from rosey_dbsvc.storage.sqlite.bot_database import Reader
 
 
 def select(path: Path | str, sql: str, *values: object) -> list[tuple[Any, ...]]:
-    """Return what another program sees in the file."""
+    """Return rows as another program sees them in the file."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as conn:
         return conn.execute(sql, values).fetchall()
 
@@ -55,7 +54,7 @@ def lock_elsewhere(path: Path) -> subprocess.Popen[str]:
 
 
 class OldBotDatabase:
-    """A BotDatabase of somebody else's: the names of v0.5.0, and a commit in every method."""
+    """A third-party BotDatabase: the names of v0.5.0, and a commit in every method."""
 
     def __init__(self, path: str, **options: Any) -> None:
         self.conn = sqlite3.connect(path, **{"check_same_thread": False, **options})
@@ -105,7 +104,7 @@ class OldBotDatabase:
 
 
 class SpecDatabase:
-    """A BotDatabase with the names of the specification, and no SQLite that anybody can see."""
+    """A BotDatabase with the names of the specification, and no visible SQLite connection."""
 
     def __init__(self, _path: str = "") -> None:
         self.calls: list[tuple[Any, ...]] = []
@@ -143,12 +142,6 @@ class Traced(BotDatabase):
     def __init__(self, path: str) -> None:
         super().__init__(path)
         self.conn.set_trace_callback(self._note)
-
-    def reader(self) -> Reader | None:
-        reader = super().reader()
-        if reader is not None:
-            reader.conn.set_trace_callback(self._note)
-        return reader
 
     def _note(self, _: str) -> None:
         self.threads.add(threading.get_ident())

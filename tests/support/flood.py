@@ -1,7 +1,7 @@
-"""A bot in a process of its own that publishes lines of chat, so many a second, until told to end.
+"""A bot in its own process that publishes numbered chat messages at a fixed rate.
 
-Each has a number, and what is said at the end is how many there were. Acknowledged, each is
-published until the stream has it, under an identity of its own, so that it has it once.
+It ends when its standard input is closed, and prints how many messages it published. With `acked`,
+each is published until the stream has stored it, under an id that prevents duplicates.
 """
 
 import json
@@ -68,7 +68,7 @@ async def wait_for_end(ended: anyio.Event) -> None:
 
 
 async def quiet(_: Exception) -> None:
-    """Say nothing of a server that is away: that is what the tests are about."""
+    """Ignore errors of the connection: the tests stop the server on purpose."""
 
 
 class Flood:
@@ -78,7 +78,7 @@ class Flood:
         self._process = process
 
     def end(self) -> int:
-        """Let it end, and return how many lines it has published."""
+        """End it, and return the number of messages that it published."""
         said, _ = self._process.communicate(timeout=60)
         ended: dict[str, Any] = json.loads(said)
         print(f"{ended['count'] / ended['seconds']:.0f} events a second")

@@ -1,4 +1,4 @@
-"""The files of tests/golden: what each operation accepts and rejects, and what comes of it."""
+"""The files of tests/golden: payloads that each operation accepts and rejects, with results."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from rosey_dbsvc import BotDatabase
-from rosey_dbsvc.operations.base import OPERATIONS, Operation
+from rosey_dbsvc.operations import OPERATIONS
+from rosey_dbsvc.operations.base import Operation
 
 FOLDER = Path(__file__).parents[1] / "golden"
 
@@ -24,7 +25,7 @@ BAD_BYTES = (
     b'{"username": "\\ud800", "message": "hi", "message_id": 1, "status": "\\ud800"} ?',
     b'{"deep": ' + b"[" * 100_000,
 )
-"""What no operation accepts."""
+"""Payloads that no operation accepts."""
 
 
 class Case(NamedTuple):
@@ -53,7 +54,7 @@ def _case(operation: type[Operation], one: dict[str, Any]) -> Any:
 
 
 def prepare(database: BotDatabase, case: Case) -> None:
-    """Bring about what was there before."""
+    """Write the rows that the case expects in the database."""
     for name, *arguments in case.expected.get("before", []):
         if name == "update_current_status_of":
             database.update_current_status(current_media_title=arguments[0])
@@ -62,5 +63,5 @@ def prepare(database: BotDatabase, case: Case) -> None:
 
 
 def untimed(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row without the time that it was made."""
+    """Return a row without its timestamp."""
     return {name: value for name, value in row.items() if name != "timestamp"}

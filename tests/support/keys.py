@@ -1,4 +1,4 @@
-"""Keys, certificates and tokens, made for one test."""
+"""Keys, certificates and JWTs for tests."""
 
 import base64
 import hashlib
@@ -23,7 +23,7 @@ class Key(NamedTuple):
 
 
 def key(kind: str) -> Key:
-    """Make a key of an operator, an account or a user."""
+    """Create a key of an operator, an account or a user."""
     prefix = PREFIXES.get(kind, nkeys.PREFIX_BYTE_USER)
     seed = bytes(nkeys.encode_seed(os.urandom(32), prefix=prefix)).decode()
     return Key(nkeys.from_seed(bytearray(seed.encode())).public_key.decode(), seed)
@@ -34,7 +34,7 @@ def encoded(data: bytes) -> str:
 
 
 def token(issuer: Key, subject: Key, name: str, **nats: Any) -> str:
-    """Make a JWT as nsc does."""
+    """Create a JWT as nsc does."""
     claims = {"jti": "", "iat": 1, "iss": issuer.public, "name": name, "sub": subject.public}
     claims["nats"] = {"version": 2, **nats}
     digest = hashlib.sha256(json.dumps(claims).encode()).digest()
@@ -44,7 +44,7 @@ def token(issuer: Key, subject: Key, name: str, **nats: Any) -> str:
 
 
 def creds(jwt: str, user: Key) -> str:
-    """Return the contents of a file of credentials."""
+    """Return the contents of a credentials file."""
     return (
         f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"
         f"-----BEGIN USER NKEY SEED-----\n{user.seed}\n------END USER NKEY SEED------\n"
@@ -52,7 +52,7 @@ def creds(jwt: str, user: Key) -> str:
 
 
 class Operator:
-    """An operator with an account, as a server knows them."""
+    """An operator with an account, for the configuration of a server."""
 
     def __init__(self) -> None:
         self.key, self.account = key("operator"), key("account")
@@ -68,14 +68,14 @@ class Operator:
         )
 
     def user(self) -> str:
-        """Return the contents of a file of credentials for a new user."""
+        """Return the contents of a credentials file for a new user."""
         user = key("user")
         limits = {"subs": -1, "data": -1, "payload": -1}
         return creds(token(self.account, user, "U", type="user", **limits), user)
 
 
 class Certificates:
-    """An authority, a certificate for this machine and one for a client."""
+    """A certificate authority, with certificates for a local server and for a client."""
 
     def __init__(self, folder: Path) -> None:
         authority = trustme.CA()

@@ -1,4 +1,4 @@
-"""A stream, as those see it who publish to it or look into it."""
+"""A stream and the database that follows it: publishing, and reading what is stored."""
 
 import json
 from contextlib import suppress
@@ -9,7 +9,7 @@ from nats.aio.client import Client
 from nats.errors import Error
 from nats.js.api import StreamInfo
 
-from support.databases import select
+from support.databases import rows, select
 
 NUMBERS = "SELECT CAST(message AS INTEGER) FROM recent_chat ORDER BY id"
 
@@ -20,7 +20,7 @@ TABLES = (
 
 
 async def publish(nc: Client, prefix: str, numbers: range, *, acked: bool = True) -> None:
-    """Publish a line of chat a number; with the stream's word, each until it has it."""
+    """Publish a chat message per number; with `acked`, each until the stream has stored it."""
     js = nc.jetstream(timeout=2)
     for number in numbers:
         payload = json.dumps({"username": f"u{number % 7}", "message": str(number)}).encode()
@@ -39,10 +39,15 @@ async def info(nc: Client, stream: str) -> StreamInfo:
 
 
 def numbers(path: Path) -> list[int]:
-    """Return what was said, in the order of the file."""
+    """Return the numbers in the chat messages, in the order of the table."""
     return [number for (number,) in select(path, NUMBERS)]
 
 
+async def messages(path: Path) -> list[int]:
+    """Return the same, from a test with an event loop."""
+    return [number for (number,) in await rows(path, NUMBERS)]
+
+
 def contents(path: Path) -> dict[str, list[Any]]:
-    """Return every row of every table, in the order of the file."""
+    """Return every row of every table, in order."""
     return {table: select(path, f"SELECT rowid, * FROM {table} ORDER BY rowid") for table in TABLES}

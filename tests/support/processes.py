@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 COMMAND = (sys.executable, "-m", "rosey_dbsvc")
-SERVING = r"serving \S+ of (\S+) into"
+SERVING = r"serving \S+ on (\S+) with the database"
+STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-# Nothing of the outside may set a flag.
+# No variable from outside may set a flag.
 ENVIRONMENT = {
     name: value
     for name, value in os.environ.items()
@@ -21,8 +22,24 @@ ENVIRONMENT = {
 } | {"COLUMNS": "200", "NO_COLOR": "1"}
 
 
+@contextmanager
+def signals_of_children_restored() -> Iterator[None]:
+    """Give children the default action of each signal that this process ignores, as under nohup.
+
+    An ignored signal stays ignored in a child. One with a handler has its default action there.
+    """
+    ignored = [each for each in STOPPING_SIGNALS if signal.getsignal(each) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, lambda _number, _frame: None)
+    try:
+        yield
+    finally:
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
+
+
 def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run it to its end."""
+    """Run a command to its end."""
     return subprocess.run(
         [*COMMAND, *map(str, arguments)],
         capture_output=True,
@@ -34,7 +51,7 @@ def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
 
 
 class Running:
-    """A `rosey-dbsvc run`, or another command, and what it has said so far."""
+    """A running `rosey-dbsvc run` or other command, and its log so far."""
 
     def __init__(
         self,
@@ -57,7 +74,7 @@ class Running:
 
     @property
     def peak(self) -> int:
-        """The most memory that it has had so far, in bytes."""
+        """Peak memory so far, in bytes."""
         status = Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8")
         return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
 
@@ -95,9 +112,19 @@ class Running:
 
 @contextmanager
 def running(*arguments: object, **options: Any) -> Iterator[Running]:
-    """Run it, and kill it if it has not ended."""
+    """Run a command; kill it at the end if it still runs."""
     process = Running(*arguments, **options)
     try:
         yield process
     finally:
         process.kill()
+
+
+def refused_run(code: int, says: str, *arguments: object, **env: str) -> None:
+    """Check that the service does not start, and logs one line that matches and no more."""
+    nowhere = {"NATS_URL": "nats://127.0.0.1:1"}
+    result = run("run", *arguments, env=ENVIRONMENT | nowhere | env)
+    assert result.returncode == code, result.stderr
+    complaints = [line for line in result.stderr.splitlines() if " INFO " not in line]
+    assert len(complaints) == 1, result.stderr
+    assert re.search(says, result.stderr.splitlines()[-1]), result.stderr

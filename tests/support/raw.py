@@ -1,4 +1,4 @@
-"""A client of NATS on a bare socket: it reads when it is told to, and leaves as it likes."""
+"""A NATS client on a plain socket, which reads only on request."""
 
 import socket
 from types import TracebackType
@@ -12,12 +12,12 @@ SMALL: Final = 4096
 
 
 def message(subject: str, payload: bytes, reply: bytes = b"") -> bytes:
-    """Return what publishes this."""
+    """Return the PUB command for a message."""
     return b"PUB %s %s %d\r\n%s\r\n" % (subject.encode(), reply, len(payload), payload)
 
 
 class RawClient:
-    """It listens at its inbox. What it is sent stays in its small buffer until it reads."""
+    """A client with an inbox and a small receive buffer."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.socket()
@@ -32,19 +32,19 @@ class RawClient:
         self._socket.sendall(data)
 
     def read_until(self, word: bytes) -> bytes:
-        """Return the line that begins with the word."""
+        """Read up to the first line that begins with a word, and return it."""
         for line in self._file:
             if line.startswith(word):
                 return line
         raise ConnectionError("the server has closed the connection")
 
     def ask(self, subject: str) -> None:
-        """Ask, and wait for the answer, which came after all that was sent before."""
+        """Send a query and wait for the reply, which comes after everything sent before."""
         self.send(message(subject, b"{}", INBOX))
         self.read_until(b"MSG")
 
     def is_cut_off(self) -> bool:
-        """Read what there is to read, and return whether the server has hung up behind it."""
+        """Read everything, and return whether the server closed the connection after it."""
         try:
             while self._socket.recv(1 << 20):
                 pass

@@ -1,4 +1,4 @@
-"""A real nats-server for tests: any free port, readiness read from its log."""
+"""Real nats-servers on free ports. Readiness is read from the log."""
 
 import re
 import shutil
@@ -15,7 +15,7 @@ LISTENING = re.compile(r"Listening for client connections on \S+:(\d+)")
 
 
 class NatsServer:
-    """A server on the loopback address; started again, it is on the same port."""
+    """A server on the loopback address. A restart keeps the port."""
 
     def __init__(self, *arguments: str, config: Path | None = None) -> None:
         self.port = 0
@@ -46,7 +46,7 @@ class NatsServer:
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill it, as in a crash."""
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
@@ -70,7 +70,7 @@ def nats_server(*arguments: str, config: Path | None = None) -> Iterator[NatsSer
 
 
 class Cluster:
-    """Three servers with JetStream, each with a store of its own."""
+    """Three servers with JetStream, each with its own store directory."""
 
     def __init__(self, folder: Path) -> None:
         ports = [free_port() for _ in range(3)]

@@ -1,7 +1,6 @@
-"""A stand-in for systemctl on machines without systemd: it does what the units say.
+"""Stand-in for systemctl on machines without systemd: runs units, without their sandbox.
 
-Not what protects them. It keeps to the folder that ROOT names: its units are in etc/systemd/system
-of that, and its state in var/lib and run.
+The directory in ROOT holds everything: units in etc/systemd/system, state in var/lib and run.
 """
 
 import os
@@ -18,7 +17,7 @@ UNITS, STATE, RUN = ROOT / "etc/systemd/system", ROOT / "var/lib", ROOT / "run"
 
 
 class Unit:
-    """What a unit's file says."""
+    """A unit file."""
 
     def __init__(self, name: str) -> None:
         self.name = name if "." in name else f"{name}.service"
@@ -60,7 +59,7 @@ class Unit:
                     env=self.environment() | {"NOTIFY_SOCKET": str(notify)},
                     cwd=self._says["WorkingDirectory"][-1],
                     stdin=subprocess.DEVNULL,
-                    stdout=log,  # and not that of who asks, which would wait for its end
+                    stdout=log,  # not of the caller, which would wait for its end
                     stderr=log,
                     start_new_session=True,
                 )

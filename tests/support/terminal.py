@@ -1,4 +1,4 @@
-"""`rosey-dbsvc` in front of somebody."""
+"""`rosey-dbsvc` on a terminal."""
 
 import errno
 import fcntl
@@ -17,7 +17,7 @@ COLUMNS, LINES = 100, 24
 
 
 class Terminal:
-    """A terminal with a command in it, and all that it has shown."""
+    """A terminal with a command in it, and all its output so far."""
 
     def __init__(self, *arguments: object, **env: str) -> None:
         self.said = ""
@@ -39,13 +39,13 @@ class Terminal:
         return self._process.pid
 
     def wait_for(self, text: str) -> None:
-        """Look on until the text is shown, once more than before."""
+        """Read until the text is shown once more than before."""
         while text not in self.said[self._looked_at :]:
             assert self._read(), f"it ended without {text!r}: {self.said}"
         self._looked_at = self.said.index(text, self._looked_at) + len(text)
 
     def stop(self, number: signal.Signals) -> int:
-        """End it with a signal, look on until it has, and return the exit code."""
+        """Send a signal, read to the end, and return the exit code."""
         self._process.send_signal(number)
         return self.wait()
 
@@ -58,7 +58,7 @@ class Terminal:
         try:
             got = os.read(self._outside, 4096)
         except OSError as error:
-            if error.errno != errno.EIO:  # as Linux has it when nobody holds the other end
+            if error.errno != errno.EIO:  # Linux: nobody holds the other end
                 raise
             return False
         self.said += got.decode(errors="replace")

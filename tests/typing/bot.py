@@ -1,4 +1,4 @@
-"""What a bot's author writes. Each `type: ignore` is a wrong call, and one too many an error."""
+"""Calls of a bot's author. Each `type: ignore` is a wrong call, and an unused one an error."""
 
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true, reportPrivateUsage=false
 
@@ -18,7 +18,7 @@ from rosey_dbsvc.embed import serve
 
 
 async def right(nc: Client) -> list[str]:
-    """Every call as it is meant."""
+    """Make every call as it is meant."""
     service = DatabaseService(nc, "bot_data.db", durable=Durable(replicas=3), stop_timeout=5)
     db = DatabaseClient(nc, durable=True)
     async with service, DatabaseClient("nats://localhost", credentials=Credentials(token="t")):
@@ -46,7 +46,7 @@ async def inside() -> None:
 
 
 async def wrong(db: DatabaseClient, service: DatabaseService, nc: Client) -> None:
-    """What a checker has to find."""
+    """Make calls that a type checker has to reject."""
     db.user_joined("alice")  # type: ignore
     await db.user_joined(7)  # type: ignore
     await db.user_joined()  # type: ignore

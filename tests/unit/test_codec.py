@@ -1,4 +1,4 @@
-"""Bytes from anywhere."""
+"""Payloads and replies as bytes."""
 
 import json
 import sqlite3
@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.golden import golden
 
+from rosey_dbsvc._text import shorten
 from rosey_dbsvc.errors import InvalidPayload, ReplyTooLarge
-from rosey_dbsvc.operations.base import OPERATIONS, Operation
-from rosey_dbsvc.operations.codec import decode, encode, error_headers, shorten
+from rosey_dbsvc.operations import OPERATIONS
+from rosey_dbsvc.operations.base import Operation
+from rosey_dbsvc.operations.codec import decode, encode_rows, error_headers
 
 any_operation = st.sampled_from(OPERATIONS)
 any_json = st.recursive(
@@ -56,7 +58,7 @@ accepted_payloads = any_operation.flatmap(
 @given(
     accepted_payloads, st.dictionaries(st.text().filter(lambda s: s not in field_names), any_json)
 )
-def test_what_is_not_known_is_ignored(
+def test_unknown_fields_are_ignored(
     accepted: tuple[type[Operation], dict[str, Any]], extras: dict[str, Any]
 ) -> None:
     operation, case = accepted
@@ -66,7 +68,7 @@ def test_what_is_not_known_is_ignored(
 
 
 @given(st.text())
-def test_a_stranger_s_text_is_shown_on_one_line_of_bounded_length(text: str) -> None:
+def test_an_untrusted_text_is_shown_on_one_line_of_bounded_length(text: str) -> None:
     assert shorten(text, 50).isprintable()
     assert len(shorten(text[:5], 50)) <= 50
     assert text[:50] != text or not text.isprintable() or shorten(text, 50) == text
@@ -74,7 +76,7 @@ def test_a_stranger_s_text_is_shown_on_one_line_of_bounded_length(text: str) -> 
 
 def test_an_error_becomes_two_headers() -> None:
     assert error_headers(ReplyTooLarge()) == {
-        "Nats-Service-Error": "The reply is larger than the server's max_payload: ask for less.",
+        "Nats-Service-Error": "The reply is larger than the server's max_payload: request less.",
         "Nats-Service-Error-Code": "413",
     }
 
@@ -84,24 +86,24 @@ def test_rows_of_sqlite_are_encoded_as_objects() -> None:
     conn.row_factory = sqlite3.Row
     rows = conn.execute("SELECT 1 AS id, 'hi' AS message").fetchall()
     conn.close()
-    assert encode(rows, 100) == b'[{"id":1,"message":"hi"}]'
+    assert encode_rows(rows, 100) == b'[{"id":1,"message":"hi"}]'
 
 
 @given(st.lists(st.dictionaries(st.text(), st.text() | st.integers(0, 9))))
 def test_rows_are_encoded_up_to_a_size_and_not_beyond(rows: list[dict[str, Any]]) -> None:
-    encoded = encode(rows, 10**9)
+    encoded = encode_rows(rows, 10**9)
     assert json.loads(encoded) == rows
-    assert encode(rows, len(encoded)) == encoded
+    assert encode_rows(rows, len(encoded)) == encoded
     with pytest.raises(ReplyTooLarge):
-        encode([*rows, {}], len(encoded))
+        encode_rows([*rows, {}], len(encoded))
 
 
-def test_what_json_does_not_know_is_an_error_that_says_so() -> None:
-    with pytest.raises(TypeError, match="returned a object, which is not JSON"):
-        encode([object()], 100)
+def test_a_value_that_json_does_not_have_is_an_error_that_says_so() -> None:
+    with pytest.raises(TypeError, match="returned a object, which JSON does not have"):
+        encode_rows([object()], 100)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_no_payload_at_all_is_said_as_such(operation: type[Operation]) -> None:
-    with pytest.raises(InvalidPayload, match=r"there is no payload: send \{\} at least"):
+def test_an_empty_payload_has_a_message_of_its_own(operation: type[Operation]) -> None:
+    with pytest.raises(InvalidPayload, match=r"the payload is empty: send at least \{\}"):
         decode(operation, b"")

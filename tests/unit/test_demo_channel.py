@@ -1,6 +1,5 @@
-"""The channel that is made up, at a clock that jumps."""
+"""The simulated channel, with a clock that jumps."""
 
-from collections import Counter
 from random import Random
 from typing import Any, cast
 
@@ -9,7 +8,8 @@ import pytest
 from trio.testing import MockClock
 
 from rosey_dbsvc import DatabaseClient
-from rosey_dbsvc.cli.demo.channel import BOT, BUSIEST, LINES, NAMES, QUIETEST, Channel
+from rosey_dbsvc.cli.demo.channel import BOT, MAX_USERS, MESSAGES, MIN_USERS, NAMES, Channel
+from rosey_dbsvc.errors import NotServed
 
 
 @pytest.fixture
@@ -17,135 +17,127 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "trio", {"clock": MockClock(autojump_threshold=0)}
 
 
-class Diary:
-    """Takes what is told, and knows who is here."""
+class Service:
+    """Takes what is published, and answers as long as it is there."""
 
-    def __init__(self) -> None:
-        self.here: list[str] = []
+    def __init__(self, *queued: str) -> None:
+        self.users: list[str] = []
         self.lines: list[tuple[str, str]] = []
-        self.counts: list[tuple[int, int]] = []
-        self.most = 0
-        self.told: Counter[str] = Counter()
+        self.counts: list[int] = []
+        self.queue = dict(enumerate(queued, 1))
+        self.published = self.most = 0
+        self.is_there = True
 
     async def user_joined(self, username: str) -> None:
-        assert username not in self.here
-        self.told["joined"] += 1
-        self.here.append(username)
-        self.most = max(self.most, len(self.here))
+        assert username not in self.users
+        self.users.append(username)
+        self.most = max(self.most, len(self.users))
+        self.published += 1
 
     async def user_left(self, username: str) -> None:
-        self.told["left"] += 1
-        if username in self.here:  # at the end all are told to leave
-            self.here.remove(username)
+        self.users.remove(username)
+        self.published += 1
 
     async def user_chat_message(self, username: str, message: str) -> None:
-        assert username in self.here
+        assert username in self.users
         self.lines.append((username, message))
+        self.published += 1
 
     async def log_user_count(self, chat_users: int, connected_users: int) -> None:
-        assert chat_users == len(self.here)
-        self.counts.append((chat_users, connected_users))
+        assert chat_users == connected_users == len(self.users)
+        self.counts.append(chat_users)
+        self.published += 1
+
+    async def mark_outbound_sent(self, outbound_id: int) -> None:
+        del self.queue[outbound_id]
+        self.published += 1
+
+    async def recent_chat(self, limit: int) -> list[Any]:
+        await anyio.sleep(0.01)
+        if not self.is_there:
+            raise NotServed
+        return [{"username": name, "message": text} for name, text in self.lines[-limit:]]
+
+    async def get_unsent_outbound_messages(self, limit: int) -> list[Any]:
+        await anyio.sleep(0.01)
+        return [{"id": id_, "message": text} for id_, text in self.queue.items()][:limit]
+
+
+def channel_of(service: Service, rate: float = 60, seed: int = 1) -> Channel:
+    return Channel(cast("DatabaseClient", service), rate, Random(seed))
 
 
 async def live(channel: Channel, seconds: float) -> None:
-    await channel.open()
     with anyio.move_on_after(seconds):
-        async with anyio.create_task_group() as tasks:
-            for each in (channel.talk, channel.move, channel.count):
-                tasks.start_soon(each)
+        await channel.run()
 
 
 @pytest.mark.parametrize("rate", [1, 120, 3000])
-async def test_people_talk_at_the_rate(rate: float) -> None:
-    diary = Diary()
-    channel = Channel(cast("DatabaseClient", diary), rate, Random(1))
+async def test_users_talk_at_the_rate(rate: float) -> None:
+    service = Service()
+    channel = channel_of(service, rate)
     await live(channel, 1800)
     expected = rate * 30
-    assert len(diary.lines) == pytest.approx(expected, abs=5 * expected**0.5)
-    assert channel.lines == len(diary.lines)
-    last_minute = channel.lines_per_minute
-    assert last_minute == pytest.approx(rate, abs=5 * rate**0.5 + 1)
+    assert len(service.lines) == pytest.approx(expected, abs=5 * expected**0.5)
+    assert channel.messages == len(service.lines)
 
 
-async def test_people_come_and_go_and_what_is_told_of_them_agrees() -> None:
-    diary = Diary()
-    channel = Channel(cast("DatabaseClient", diary), 600, Random(2))
+async def test_users_join_and_leave_and_all_that_is_published_agrees() -> None:
+    service = Service()
+    channel = channel_of(service, 600, seed=2)
     await live(channel, 600)
-    assert channel.present == diary.here
-    assert channel.present[0] == BOT
-    assert set(diary.here) <= {BOT, *NAMES}
-    assert {text for _, text in diary.lines} == set(LINES)
-    assert BOT not in {name for name, _ in diary.lines}
-    counts = [here for here, _ in diary.counts]
-    assert [*channel.history] == counts
-    assert len(counts) == pytest.approx(600, abs=1)
-    assert min(counts) >= QUIETEST
-    assert diary.most <= BUSIEST + 3
-    assert max(counts) > 2 * min(counts)
-    assert all(connected >= here for here, connected in diary.counts)
-    told = diary.told["joined"] + diary.told["left"] + len(diary.lines) + len(counts)
-    assert channel.told == told
+    assert channel.users == service.users
+    assert channel.users[0] == BOT
+    assert set(service.users) <= {BOT, *NAMES}
+    assert {text for _, text in service.lines} == set(MESSAGES)
+    assert BOT not in {name for name, _ in service.lines}
+    assert [*channel.counts] == service.counts
+    assert len(service.counts) == pytest.approx(600, abs=1)
+    assert min(service.counts) >= MIN_USERS
+    assert service.most <= MAX_USERS + 3
+    assert max(service.counts) > 2 * min(service.counts)
+    assert channel.published == service.published
 
 
-async def test_everybody_leaves_at_the_end() -> None:
-    diary = Diary()
-    channel = Channel(cast("DatabaseClient", diary), 60, Random(3))
-    await live(channel, 30)
-    assert len(diary.here) > 1
-    await channel.close()
-    assert diary.here == channel.present == []
+async def test_the_bot_queries_and_says_what_is_queued_in_order() -> None:
+    service = Service("one", "two", "three")
+    channel = channel_of(service)
+    await live(channel, 60)
+    assert [text for name, text in service.lines if name == BOT] == ["one", "two", "three"]
+    assert [message["id"] for message in channel.sent] == [1, 2, 3]
+    assert (channel.queued, service.queue) == ([], {})
+    assert [line["message"] for line in channel.chat] == [text for _, text in service.lines[-8:]]
+    assert channel.queries == pytest.approx(2 * 60 / 0.52, abs=2)
+    assert channel.median_time == pytest.approx(0.01)
 
 
-async def test_the_rate_shown_is_that_of_the_last_minute() -> None:
-    channel = Channel(cast("DatabaseClient", Diary()), 60, Random(4))
-    assert channel.lines_per_minute == 0
-    await channel.open()
-    with anyio.move_on_after(200.5):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(channel.count)
-            for _ in range(90):
-                await channel.say(BOT, "hello")
-            await anyio.sleep(10.5)
-            assert channel.lines_per_minute == 90 * 6  # of ten seconds
-            await anyio.sleep(40)
-            assert channel.lines_per_minute == pytest.approx(90 * 60 / 50)
-            await anyio.sleep(30)
-            assert channel.lines_per_minute == 0
+async def test_while_no_service_replies_each_queued_message_is_said_once() -> None:
+    service = Service("one", "two")
+    channel = channel_of(service)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(channel.run)
+        await anyio.sleep(1)
+        service.is_there = False
+        await anyio.sleep(60)
+        assert [text for name, text in service.lines if name == BOT] == ["one", "two"]
+        assert channel.problem == "No service is running."
+        service.is_there = True
+        await anyio.sleep(1)
+        assert channel.problem == ""
+        tasks.cancel_scope.cancel()
 
 
-async def test_whoever_was_about_to_come_or_to_go_when_it_was_cut_short_leaves() -> None:
-    class Slow(Diary):
-        async def user_joined(self, username: str) -> None:
-            await super().user_joined(username)
-            await anyio.sleep(1)
-
-        async def user_left(self, username: str) -> None:
-            await anyio.sleep(1)
-            await super().user_left(username)
-
-    for cut_after in range(60):
-        diary = Slow()
-        channel = Channel(cast("DatabaseClient", diary), 60, Random(cut_after))
-        with anyio.move_on_after(0.5 + cut_after):
-            await channel.open()
-            await channel.move()
-        await channel.close()
-        assert diary.here == []
-
-
-async def test_after_a_night_asleep_it_does_not_say_a_night_s_lines(
+async def test_after_a_night_asleep_it_does_not_say_the_messages_of_a_night(
     anyio_backend: tuple[str, dict[str, Any]],
 ) -> None:
     clock = anyio_backend[1]["clock"]
-    diary = Diary()
-    channel = Channel(cast("DatabaseClient", diary), 600, Random(5))
-    await channel.open()
+    service = Service()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(channel.talk)
+        tasks.start_soon(channel_of(service, 600, seed=5).run)
         await anyio.sleep(30)
-        before = len(diary.lines)
+        before = len(service.lines)
         clock.jump(8 * 3600)
         await anyio.sleep(1)
         tasks.cancel_scope.cancel()
     assert before == pytest.approx(300, abs=90)
-    assert len(diary.lines) - before < 60
+    assert len(service.lines) - before < 60

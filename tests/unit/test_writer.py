@@ -3,18 +3,20 @@
 import sqlite3
 import threading
 from collections.abc import Sequence
+from functools import partial
 
 import anyio
 import pytest
 from anyio import CapacityLimiter, to_thread
 
-from rosey_dbsvc import _patience as patience
+from rosey_dbsvc._aio import Backoff
 from rosey_dbsvc.counters import Counts
 from rosey_dbsvc.errors import NotADatabase
-from rosey_dbsvc.operations.base import UserJoined
+from rosey_dbsvc.operations.users import UserJoined
+from rosey_dbsvc.pipeline import writer as writer_module
 from rosey_dbsvc.pipeline.writer import Writer
 from rosey_dbsvc.storage.cursor import Position
-from rosey_dbsvc.storage.storage import Outcome, Received, Rejection
+from rosey_dbsvc.storage.protocol import Outcome, Received, Rejection
 
 pytestmark = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 
@@ -77,11 +79,11 @@ async def test_what_comes_while_a_batch_is_committed_is_the_next_batch() -> None
 
 
 async def test_a_full_batch_makes_the_next_event_wait() -> None:
-    await _fills(Writer(Recorder(), Counts(), most_events=3), event(0))
+    await _fills(Writer(Recorder(), Counts(), max_events=3), event(0))
 
 
 async def test_a_batch_is_also_full_by_its_bytes() -> None:
-    await _fills(Writer(Recorder(), Counts(), most_bytes=300), event(0, size=100))
+    await _fills(Writer(Recorder(), Counts(), max_bytes=300), event(0, size=100))
 
 
 async def _fills(writer: Writer, received: Received) -> None:
@@ -113,7 +115,7 @@ async def test_a_ticket_is_settled_with_its_batch_and_not_before() -> None:
         writer.end()
 
 
-async def test_the_end_comes_after_what_was_put() -> None:
+async def test_it_ends_after_all_that_was_put() -> None:
     recorder, counts = Recorder(), Counts()
     writer = Writer(recorder, counts)
     for number in range(100):
@@ -125,10 +127,10 @@ async def test_the_end_comes_after_what_was_put() -> None:
     assert counts.pending == 0
 
 
-async def test_a_batch_the_database_cannot_take_now_is_kept_in_order(
+async def test_a_batch_that_cannot_be_committed_now_is_retried_in_order(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(patience, "FIRST_DELAY", 0.001)
+    monkeypatch.setattr(writer_module, "Backoff", partial(Backoff, first_delay=0.001))
     tries = 5
     taken: list[Received] = []
 
@@ -152,15 +154,15 @@ async def test_a_batch_the_database_cannot_take_now_is_kept_in_order(
     assert taken == [event(number) for number in range(100)]
     assert counts.applied == 100
     warnings = [each for each in caplog.records if each.levelname == "WARNING"]
-    assert len(warnings) <= 3, "said once a wait, not once a try"
+    assert len(warnings) <= 3, "logged once a wait, not at each attempt"
     assert "database is locked" in warnings[0].getMessage()
-    assert "takes events again" in caplog.messages[-1]
+    assert "commits work again after" in caplog.messages[-1]
 
 
-async def test_of_a_batch_that_commits_event_by_event_only_the_rest_is_tried_again(
+async def test_of_a_batch_that_commits_event_by_event_only_the_rest_is_retried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(patience, "FIRST_DELAY", 0.001)
+    monkeypatch.setattr(writer_module, "Backoff", partial(Backoff, first_delay=0.001))
     batches: list[list[Received]] = []
 
     def apply(batch: Sequence[Received], _: Position | None) -> Outcome:
@@ -195,7 +197,7 @@ async def test_a_rejected_event_is_one_line_and_a_count(caplog: pytest.LogCaptur
     assert record.exc_info is None
 
 
-async def test_a_database_beyond_help_ends_the_writer() -> None:
+async def test_a_fatal_error_of_the_database_ends_the_writer() -> None:
     def apply(_: Sequence[Received], __: Position | None) -> Outcome:
         raise NotADatabase("gone")
 

@@ -1,4 +1,1 @@
-"""A simulated channel, for people who want to see the service at work."""
-
-from rosey_dbsvc.cli.demo.showing import Demo as Demo
-from rosey_dbsvc.cli.demo.showing import show as show
+"""A simulated channel, to see the service at work."""

@@ -1,136 +1,157 @@
-"""Simulated people: they come, talk and go, and the database is told."""
+"""A simulated channel: users join, talk and leave, and its bot publishes and queries that."""
 
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from math import cos
 from random import Random
-from typing import Final
+from statistics import median
+from typing import Final, TypeVar
 
 import anyio
 
-from rosey_dbsvc.client.client import DatabaseClient
-from rosey_dbsvc.operations.base import OutboundMessage
+from rosey_dbsvc.client import DatabaseClient
+from rosey_dbsvc.errors import DatabaseFailed, NotServed, Refused, TimedOut, UnknownReply
+from rosey_dbsvc.operations.chat import ChatLine
+from rosey_dbsvc.operations.outbound import OutboundMessage
 
 BOT: Final = "demo-bot"
 PEOPLE: Final = """
 alice bob carol dave erin frank grace heidi ivan judy ken lena mike nina oscar peggy quinn rupert
 sybil trent ursula victor wendy xavier yvonne zoe
 """
-NAMES: Final = tuple(f"demo-{name}" for name in PEOPLE.split())
-LINES: Final = (
+NAMES: Final = PEOPLE.split()
+MESSAGES: Final = (
     "hello",
-    "hi all",
     "what did I miss?",
     "nice one",
     "who queued this?",
     "again, please",
     "brb",
-    "is the sound off for anybody else?",
     "my favourite scene",
     "wait for it",
     "the sequel is better",
     "good night",
 )
+ANNOUNCEMENTS: Final = (
+    "the film begins in five minutes",
+    "a vote is open: comedy or thriller?",
+    "welcome to all who are new",
+    "this channel has had its best day so far",
+)
+MAX_USERS, MIN_USERS, WAVE = 24, 4, 9.0
+"""Bounds of the number of users, and the length of a wave between them."""
+MOVE_INTERVAL: Final = 0.4
+COUNT_INTERVAL: Final = 1.0
+QUERY_INTERVAL: Final = 0.5
+SPEAK_INTERVAL: Final = 2.0  # in seconds. A real bot counts every few minutes.
+MAX_DELAY: Final = 1.0  # time for which late messages are caught up, in seconds
+LIMIT: Final = 8  # rows that a query requests
+TRANSIENT: Final = (NotServed, Refused, TimedOut, UnknownReply, DatabaseFailed)
+"""Errors that may pass: they are shown while they last."""
 
-BUSIEST, QUIETEST, TIDE = 24, 4, 9.0
-"""How many people there are at most and at least, and a measure of how long that takes to turn."""
-MOVES_EVERY: Final = 0.4
-COUNTS_EVERY: Final = 1.0
-"""In seconds. A bot counts every few minutes; here an hour goes by in a moment."""
-MOST_LATE: Final = 1.0
-"""How much of what was not said in time is made up for, in seconds: not a night's."""
-MINUTE: Final = 60
+T = TypeVar("T")
 
 
 class Channel:
-    """What a bot would see, told to its database as it would tell it."""
+    """A channel and its bot. The bot keeps the last replies of the service."""
 
     def __init__(self, db: DatabaseClient, rate: float, random: Random) -> None:
-        """Take how many lines of chat there are to be a minute."""
-        self.present: list[str] = []
-        self.history: deque[int] = deque(maxlen=1000)
-        """How many people there were at each count."""
-        self.told = 0
-        self.lines = 0
+        """Take the number of chat messages per minute."""
+        self.users: list[str] = []
+        self.counts: deque[int] = deque(maxlen=1000)
+        self.chat: list[ChatLine] = []
+        self.queued: list[OutboundMessage] = []
+        self.sent: deque[OutboundMessage] = deque(maxlen=LIMIT)
+        self.published = self.messages = self.queries = 0
+        self.problem = ""
+        self._times: deque[float] = deque(maxlen=1000)
         self._db = db
-        self._pause = MINUTE / rate
+        self._pause = 60 / rate
         self._random = random
-        self._seconds: deque[int] = deque(maxlen=MINUTE)
-        self._counted = 0
-        self._met: set[str] = set()
-        """Who has ever come, or was about to."""
 
     @property
-    def lines_per_minute(self) -> float:
-        """Of the last minute, or of what there was of it."""
-        return sum(self._seconds) * MINUTE / COUNTS_EVERY / max(1, len(self._seconds))
+    def median_time(self) -> float:
+        """Median of the last queries, in seconds."""
+        return median(self._times or [0.0])
 
-    async def open(self) -> None:
-        """Let the bot and the first people in."""
-        await self._come(BOT)
-        for _ in range(QUIETEST):
-            await self._come(self._random.choice(self._absent()))
+    async def run(self) -> None:
+        """Publish and query until cancelled."""
+        await self._join(BOT)
+        for _ in range(MIN_USERS):
+            await self._join(self._random.choice(self._absent()))
+        async with anyio.create_task_group() as tasks:
+            for each in (self._talk, self._move, self._count, self._query, self._speak):
+                tasks.start_soon(each, name=each.__name__)
 
-    async def talk(self) -> None:
-        """Have people say something, for ever."""
+    async def _talk(self) -> None:
         due = anyio.current_time()
         while True:
-            due = max(due, anyio.current_time() - MOST_LATE)
+            due = max(due, anyio.current_time() - MAX_DELAY)
             due += self._random.expovariate(1 / self._pause)
             await anyio.sleep_until(due)
-            people = [name for name in self.present if name != BOT]
-            await self.say(self._random.choice(people), self._random.choice(LINES))
+            await self._say(self._random.choice(self.users[1:]), self._random.choice(MESSAGES))
 
-    async def move(self) -> None:
-        """Have people come and go, for ever: many at times, few at others."""
+    async def _move(self) -> None:
+        """Let users join and leave, in waves."""
         begun = anyio.current_time()
         while True:
-            await anyio.sleep(self._random.uniform(0, 2 * MOVES_EVERY))
-            tide = (1 - cos((anyio.current_time() - begun) / TIDE)) / 2
-            wanted = QUIETEST + tide * (BUSIEST - QUIETEST) + self._random.uniform(-2, 2)
-            if len(self.present) <= max(QUIETEST, wanted):
-                await self._come(self._random.choice(self._absent()))
+            await anyio.sleep(self._random.uniform(0, 2 * MOVE_INTERVAL))
+            wave = (1 - cos((anyio.current_time() - begun) / WAVE)) / 2
+            wanted = MIN_USERS + wave * (MAX_USERS - MIN_USERS) + self._random.uniform(-2, 2)
+            if len(self.users) <= max(MIN_USERS, wanted):
+                await self._join(self._random.choice(self._absent()))
             else:
-                await self._go(self._random.choice(self.present[1:]))
+                name = self._random.choice(self.users[1:])
+                self.users.remove(name)
+                await self._publish(self._db.user_left(name))
 
-    async def count(self) -> None:
-        """Count who is here, for ever. Not the high water marks, which a channel has for good."""
+    async def _count(self) -> None:
         while True:
-            await anyio.sleep(COUNTS_EVERY)
-            here = len(self.present)
-            self.history.append(here)
-            await self._tell(self._db.log_user_count(here, here + self._random.randrange(4)))
-            self._seconds.append(self.lines - self._counted)
-            self._counted = self.lines
+            await anyio.sleep(COUNT_INTERVAL)
+            self.counts.append(len(self.users))
+            await self._publish(self._db.log_user_count(len(self.users), len(self.users)))
 
-    async def say(self, name: str, text: str) -> None:
-        """Say something."""
-        await self._tell(self._db.user_chat_message(name, text))
-        self.lines += 1
+    async def _query(self) -> None:
+        while True:
+            try:
+                self.chat = await self._timed(partial(self._db.recent_chat, LIMIT))
+                self.queued = await self._timed(
+                    partial(self._db.get_unsent_outbound_messages, LIMIT)
+                )
+                self.problem = ""
+            except TRANSIENT as error:
+                self.problem = str(error)
+            await anyio.sleep(QUERY_INTERVAL)
 
-    async def say_for(self, message: OutboundMessage) -> None:
-        """Have the bot say something from the queue."""
-        await self.say(BOT, message["message"])
-        await self._tell(self._db.mark_outbound_sent(message["id"]))
+    async def _timed(self, query: Callable[[], Awaitable[T]]) -> T:
+        begun = anyio.current_time()
+        rows = await query()
+        self.queries += 1
+        self._times.append(anyio.current_time() - begun)
+        return rows
 
-    async def close(self) -> None:
-        """Let everybody go who has ever come: what was told while nobody listened is forgotten."""
-        self.present.clear()
-        for name in sorted(self._met):
-            await self._tell(self._db.user_left(name))
+    async def _speak(self) -> None:
+        """Let the bot say the outbound messages, one after the other."""
+        while True:
+            await anyio.sleep(SPEAK_INTERVAL)
+            for message in self.queued[:1]:
+                await self._say(BOT, message["message"])
+                await self._publish(self._db.mark_outbound_sent(message["id"]))
+                self.queued = [each for each in self.queued if each["id"] != message["id"]]
+                self.sent.append(message)
+
+    async def _say(self, name: str, text: str) -> None:
+        await self._publish(self._db.user_chat_message(name, text))
+        self.messages += 1
 
     def _absent(self) -> list[str]:
-        return [name for name in NAMES if name not in self.present]
+        return [name for name in NAMES if name not in self.users]
 
-    async def _come(self, name: str) -> None:
-        self._met.add(name)
-        await self._tell(self._db.user_joined(name))
-        self.present.append(name)
+    async def _join(self, name: str) -> None:
+        await self._publish(self._db.user_joined(name))
+        self.users.append(name)
 
-    async def _go(self, name: str) -> None:
-        self.present.remove(name)
-        await self._tell(self._db.user_left(name))
-
-    async def _tell(self, telling: Awaitable[None]) -> None:
-        await telling
-        self.told += 1
+    async def _publish(self, publishing: Awaitable[None]) -> None:
+        await publishing
+        self.published += 1

@@ -1,103 +1,103 @@
-"""What a demo looks like at a moment."""
+"""The picture of the demo: four panels, drawn on the terminal."""
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
-from rich.console import Group, RenderableType
+import anyio
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from rosey_dbsvc.cli.demo.plot import plot
-from rosey_dbsvc.operations.base import ChatLine, OutboundMessage
-from rosey_dbsvc.operations.codec import shorten
+from rosey_dbsvc._text import shorten
+from rosey_dbsvc.cli.demo.channel import Channel
 
-HEIGHT: Final = 8
-"""Of what is in a panel, in lines; all of it fits a terminal of 24."""
-FRAME: Final = 4
-"""What a panel's frame takes of its width, in columns."""
-SCALE: Final = 5
-"""What a plot's scale may take of it."""
-
-Style = str
+INTERVAL: Final = 0.25  # time between two pictures, in seconds
+HEIGHT: Final = 8  # lines in a panel, so that everything fits a terminal of 24 lines
+MARGIN: Final = 9  # columns of a panel's frame and of a bar chart's scale
+BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 
 
-class Moment(NamedTuple):
-    """What is shown."""
+async def draw(channel: Channel, path: str) -> None:
+    """Draw until cancelled; if standard output is not a terminal, once at the end."""
+    console, begun = Console(), anyio.current_time()
 
-    title: str
-    numbers: str
-    trouble: str
-    is_over: bool
-    path: str
-    """Of the file that the people and the counts are from; empty: they are as they were told."""
-    present: Sequence[str]
-    history: Sequence[int]
-    recent: Sequence[ChatLine]
-    waiting: Sequence[OutboundMessage]
-    sent: Sequence[OutboundMessage]
+    def picture(last_line: str) -> RenderableType:
+        return _picture(channel, _totals(channel, begun), last_line, console.width)
+
+    try:
+        with Live(console=console, auto_refresh=False) as live:
+            try:
+                while True:
+                    live.update(picture(f"Ctrl-C ends it, the file is {path}"), refresh=True)
+                    await anyio.sleep(INTERVAL)
+            finally:
+                live.update(picture(""))
+    finally:
+        if not console.is_terminal:
+            console.line()  # Live leaves it out
 
 
-def columns(width: int) -> int:
-    """Return how many counts find room beside each other on a terminal of this width."""
-    return max(1, width // 2 - FRAME - SCALE)
+def _totals(channel: Channel, begun: float) -> str:
+    """Return the totals since a time of the event loop."""
+    return (
+        f"{anyio.current_time() - begun:.0f} s: {channel.published:,} events published, "
+        f"{channel.messages:,} of them chat messages; "
+        f"{channel.queries:,} queries, median {channel.median_time * 1000:.1f} ms"
+    )
 
 
-def picture(moment: Moment, width: int) -> RenderableType:
-    """Return the four panels and the lines around them."""
+def _picture(channel: Channel, totals: str, last_line: str, width: int) -> RenderableType:
     table = Table.grid(expand=True)
     table.add_column(ratio=1)
     table.add_column(ratio=1)
-    table.add_row(_people(moment), _chat(moment.recent))
-    table.add_row(_counts(moment, columns(width)), _queue(moment.waiting, moment.sent))
-    first = (_line((moment.title, "bold")), _line((moment.numbers, "")))
-    return Group(*first, table, *_last(moment))
-
-
-def _last(moment: Moment) -> list[Text]:
-    file = f", the file is {moment.path}" if moment.path else ""
-    trouble = [_line((shorten(moment.trouble), "bold red"))] if moment.trouble else []
-    end = [] if moment.is_over else [_line((f"Ctrl-C ends it{file}", "dim"))]
-    return [*trouble, *end]
-
-
-def _source(moment: Moment) -> str:
-    return "in the file" if moment.path else "as told"
+    table.add_row(_users(channel), _chat(channel))
+    table.add_row(_counts(channel, width // 2 - MARGIN), _outbound(channel))
+    problem = [_line(shorten(channel.problem), "bold red")] if channel.problem else []
+    end = [_line(last_line, "dim")] if last_line else []
+    title = _line("a simulated channel, with a service of its own", "bold")
+    return Group(title, _line(totals), table, *problem, *end)
 
 
 def _panel(title: str, content: RenderableType) -> Panel:
     return Panel(content, title=title, title_align="left", height=HEIGHT + 2)
 
 
-def _people(moment: Moment) -> Panel:
-    names = Text(", ").join(Text(shorten(name), "cyan") for name in moment.present)
-    return _panel(f"who is here: {len(moment.present)}, {_source(moment)}", names)
+def _users(channel: Channel) -> Panel:
+    return _panel(f"users: {len(channel.users)}", Text(", ".join(channel.users), "cyan"))
 
 
-def _chat(recent: Sequence[ChatLine]) -> Panel:
-    lines = [
-        _line((shorten(line["username"]), "cyan"), (f" {shorten(line['message'])}", ""))
-        for line in recent[-HEIGHT:]
+def _chat(channel: Channel) -> Panel:
+    lines = [(shorten(line["username"]), shorten(line["message"])) for line in channel.chat]
+    return _panel("recent chat", Group(*(_line(f"{name}: {text}") for name, text in lines)))
+
+
+def _counts(channel: Channel, width: int) -> Panel:
+    lines = bar_chart([*channel.counts], max(1, width), HEIGHT)
+    return _panel("user counts", Text("\n".join(lines), "green", no_wrap=True))
+
+
+def _outbound(channel: Channel) -> Panel:
+    queued = [_line(f"… {shorten(each['message'])}", "yellow") for each in channel.queued]
+    sent = [_line(f"✓ {shorten(each['message'])}", "dim") for each in channel.sent]
+    lines = [*sent[-HEIGHT // 2 :], *queued][:HEIGHT] or [Text("empty", "dim")]
+    return _panel("outbound messages", Group(*lines))
+
+
+def _line(text: str, style: str = "") -> Text:
+    return Text(text, style, no_wrap=True, overflow="ellipsis")
+
+
+def bar_chart(values: Sequence[int], width: int, height: int) -> list[str]:
+    """Return lines with a column for each of the last values, and a scale on the left."""
+    parts = len(BLOCKS) - 1
+    top = max([1, *values[-width:]])
+    heights = [round(value * height * parts / top) for value in values[-width:]]
+    rows = [
+        "".join(BLOCKS[min(max(high - row * parts, 0), parts)] for high in heights)
+        for row in reversed(range(height))
     ]
-    return _panel("chat, as the service answers", Group(*lines))
-
-
-def _counts(moment: Moment, most: int) -> Panel:
-    lines = plot(moment.history, most, HEIGHT)
-    text = Text("\n".join(lines), "green", no_wrap=True)
-    return _panel(f"how many were here, {_source(moment)}", text)
-
-
-def _queue(waiting: Sequence[OutboundMessage], sent: Sequence[OutboundMessage]) -> Panel:
-    shown = [_message("…", each, "yellow") for each in waiting]
-    said = [_message("✓", each, "dim") for each in sent]
-    lines = [*said[-max(1, HEIGHT - len(shown)) :], *shown][:HEIGHT] or [Text("empty", "dim")]
-    return _panel(f"outbound queue: {len(waiting)} waiting", Group(*lines))
-
-
-def _message(mark: str, message: OutboundMessage, style: Style) -> Text:
-    return _line((f"{mark} {shorten(message['message'])}", style))
-
-
-def _line(*parts: tuple[str, Style]) -> Text:
-    return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
+    scale = [str(top), *[""] * (height - 2), "0"]
+    margin = len(str(top))
+    return [f"{mark:>{margin}} ┤{row}" for mark, row in zip(scale, rows, strict=True)]

@@ -1,4 +1,4 @@
-"""Statements that take long, for people who may lose patience."""
+"""Long SQLite statements that signals can interrupt."""
 
 import signal
 import sqlite3
@@ -13,10 +13,10 @@ SIGNALS: Final = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP")
 
 
 def execute(conn: sqlite3.Connection, sql: str) -> list[Any]:
-    """Return the rows of a statement that a signal can break off.
+    """Return the rows of a statement that a signal can interrupt. Raises sqlite3.Error.
 
-    SQLite holds the thread until it is done; so that is another one. The connection has to be open
-    to all threads. Raises sqlite3.Error.
+    It runs in another thread, because Python handles no signal before a statement ends. The
+    connection must be open to all threads.
     """
     with ThreadPoolExecutor(1) as another_thread:
         try:  # a signal may come as soon as the thread is there
@@ -27,13 +27,14 @@ def execute(conn: sqlite3.Connection, sql: str) -> list[Any]:
 
 
 @contextmanager
-def breakable() -> Iterator[None]:
-    """Let signals end what is inside as Ctrl-C does, cleaning up, with the exit code of a shell."""
+def exit_on_signals() -> Iterator[None]:
+    """Let signals end the code inside like Ctrl-C, with clean-up and the exit code of a shell."""
 
     def end(number: int, _: FrameType | None) -> None:
         sys.exit(128 + number)
 
-    before = {number: signal.signal(number, end) for number in SIGNALS}
+    handled = [each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]  # by nohup
+    before = {number: signal.signal(number, end) for number in handled}
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""The shipped BotDatabase: SQLite, synchronous, and ignorant of NATS."""
+"""Our own database: a drop-in for Rosey v0.5.0's BotDatabase, and its storage."""
 
 from rosey_dbsvc.storage.sqlite.bot_database import BotDatabase
 

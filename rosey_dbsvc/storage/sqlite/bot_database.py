@@ -1,4 +1,4 @@
-"""The database of a bot: a drop-in for the class of that name in Rosey v0.5.0."""
+"""BotDatabase, a drop-in for the class of that name in Rosey v0.5.0."""
 
 import logging
 import os
@@ -13,8 +13,7 @@ from rosey_dbsvc.storage.sqlite.outbound import Outbound
 from rosey_dbsvc.storage.sqlite.tokens import Tokens
 from rosey_dbsvc.storage.sqlite.users import Users
 
-OLDEST_SQLITE: Final = (3, 33)
-"""It has UPDATE … FROM."""
+MIN_SQLITE: Final = (3, 33)  # first version with UPDATE … FROM
 
 logger = logging.getLogger(__name__)
 
@@ -22,13 +21,13 @@ logger = logging.getLogger(__name__)
 class BotDatabase(Users, Chat, Channel, Outbound, Tokens, Maintenance):
     """The database of a bot in one SQLite file. Timestamps are Unix seconds.
 
-    It may be used from any thread, by one at a time. Every method may raise sqlite3.Error. Not for
-    the file of a service that runs: `close` ends the sessions of all who are here.
+    It may be used from any thread, by one at a time. Every method may raise sqlite3.Error. Do not
+    open the file of a running service: `close` ends the sessions of all users.
     """
 
     def __init__(self, db_path: str | os.PathLike[str] = "bot_data.db") -> None:
-        """Open the file, an existing one of Rosey v0.5.0 or older too, or make it."""
-        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        """Open the file, which may be of Rosey v0.5.0 or older, or create it."""
+        if sqlite3.sqlite_version_info < MIN_SQLITE:
             raise sqlite3.NotSupportedError("SQLite 3.33 or newer is needed")
         self.db_path = os.fspath(db_path)
         super().__init__(schema.connect(self.db_path))
@@ -41,15 +40,17 @@ class BotDatabase(Users, Chat, Channel, Outbound, Tokens, Maintenance):
         logger.info("Connected to database: %s", self.db_path)
         logger.info("Database tables initialized")
 
-    def reader(self) -> "Reader | None":
-        """Return a second connection, for reading beside a transaction of this one.
+    @property
+    def in_memory(self) -> bool:
+        """Whether there is no file, and so no second connection."""
+        return self.db_path == ":memory:"
 
-        None for a database in memory, which has no second.
-        """
-        return None if self.db_path == ":memory:" else Reader(self.db_path)
+    def reader(self) -> "Reader":
+        """Return a second connection, for reading beside a transaction of this one."""
+        return Reader(self.db_path)
 
     def close(self) -> None:
-        """End every open session, and close. May be called twice."""
+        """End all sessions and close the connection. May be called twice."""
         if not self._open:
             return
         self._open = False
@@ -61,7 +62,7 @@ class BotDatabase(Users, Chat, Channel, Outbound, Tokens, Maintenance):
 
 
 class Reader(Chat, Outbound):
-    """The questions that a BotDatabase answers, on a connection that cannot write."""
+    """The queries of a BotDatabase, on a read-only connection."""
 
     def __init__(self, path: str) -> None:
         super().__init__(schema.connect_reader(path))

@@ -1,14 +1,14 @@
-"""How many there were, and how the bot is doing."""
+"""User counts, high water marks, and the status of the bot."""
 
 import logging
 from typing import Any, Final
 
-from rosey_dbsvc.operations.base import StatusData
-from rosey_dbsvc.storage.sqlite.base import Base
+from rosey_dbsvc.operations import channel as operations
+from rosey_dbsvc.storage.sqlite.base import Base, Handlers
 
 logger = logging.getLogger(__name__)
 
-STATUS_COLUMNS: Final = tuple(StatusData.__annotations__)
+STATUS_COLUMNS: Final = tuple(operations.StatusData.__annotations__)
 
 CHAT_MARK = """
 UPDATE channel_stats SET max_users = :count, max_users_timestamp = :now, last_updated = :now
@@ -27,8 +27,8 @@ class Channel(Base):
     def update_high_water_mark(
         self, current_user_count: int, current_connected_count: int | None = None
     ) -> None:
-        """Raise each mark that is exceeded; write nothing if none is."""
-        with self.conn:
+        """Raise the marks that are exceeded."""
+        with self.atomic():
             if self._raise_mark(CHAT_MARK, current_user_count):
                 logger.info("New high water mark (chat): %d users", current_user_count)
             if current_connected_count is not None and self._raise_mark(
@@ -40,11 +40,11 @@ class Channel(Base):
         return self.conn.execute(sql, {"count": count, "now": self._now()}).rowcount > 0
 
     def get_high_water_mark(self) -> tuple[int, int | None]:
-        """Return the most users that chatted at once, and when: (0, None) before any."""
+        """Return the maximum of chat users and its time; (0, None) before the first."""
         return self._mark("SELECT max_users, max_users_timestamp FROM channel_stats")
 
     def get_high_water_mark_connected(self) -> tuple[int, int | None]:
-        """Return the most that were connected at once, and when: (0, None) before any."""
+        """Return the maximum of connected users and its time; (0, None) before the first."""
         return self._mark("SELECT max_connected, max_connected_timestamp FROM channel_stats")
 
     def _mark(self, sql: str) -> tuple[int, int | None]:
@@ -53,7 +53,7 @@ class Channel(Base):
 
     def log_user_count(self, chat_users: int, connected_users: int) -> None:
         """Append to the history of user counts."""
-        with self.conn:
+        with self.atomic():
             self.conn.execute(
                 "INSERT INTO user_count_history (timestamp, chat_users, connected_users)"
                 " VALUES (?, ?, ?)",
@@ -69,8 +69,8 @@ class Channel(Base):
         )
 
     def cleanup_old_history(self, days: int = 30) -> int:
-        """Delete the counts older than these days; return how many."""
-        with self.conn:
+        """Delete counts older than this number of days; return how many."""
+        with self.atomic():
             deleted = self.conn.execute(
                 "DELETE FROM user_count_history WHERE timestamp < ?",
                 (self._now() - days * 86400,),
@@ -80,17 +80,33 @@ class Channel(Base):
         return deleted
 
     def update_current_status(self, **fields: Any) -> None:  # noqa: ANN401  as in v0.5.0
-        """Set those fields that are columns of `current_status`; write nothing if none is."""
+        """Set the fields that are columns of `current_status`; ignore others."""
         known = {column: fields[column] for column in STATUS_COLUMNS if column in fields}
         if not known:
             return
         assignments = ", ".join(f"{column} = :{column}" for column in known)
-        with self.conn:
+        with self.atomic():
             self.conn.execute(
                 f"UPDATE current_status SET {assignments}, last_updated = :now WHERE id = 1",  # noqa: S608  the columns are ours
                 {**known, "now": self._now()},
             )
 
     def get_current_status(self) -> dict[str, Any] | None:
-        """Return the current status, or None."""
+        """Return the status of the bot, None if there is none."""
         return self._row("SELECT * FROM current_status WHERE id = 1")
+
+
+def _update_status(database: Channel, event: operations.StatusUpdate) -> None:
+    if event.status_data:
+        database.update_current_status(**event.status_data)
+
+
+HANDLERS: Final[Handlers] = {
+    operations.StatsUserCount: lambda database, event: database.log_user_count(
+        event.chat_count, event.connected_count
+    ),
+    operations.StatsHighWater: lambda database, event: database.update_high_water_mark(
+        event.chat_count, event.connected_count
+    ),
+    operations.StatusUpdate: _update_status,
+}

@@ -1,70 +1,69 @@
-"""What was said."""
+"""Chat messages."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
-from rosey_dbsvc.storage.sqlite.base import Base
+from rosey_dbsvc.operations.chat import MessageLog, StatsRecentChatGet
+from rosey_dbsvc.storage.sqlite.base import Base, Handlers
 
-KEPT: Final = 150 * 3600
-"""How long a line stays recent, in seconds."""
+RETENTION: Final = 150 * 3600  # time that a message is kept in `recent_chat`, in seconds
 
-Line = tuple[float, str, str | None]
-"""When it was said, in Unix seconds, who said it, and what."""
+Line = tuple[float, str, str | None]  # time in Unix seconds, username and message
 
-COUNT_LINES = """
+COUNT_MESSAGES = """
 UPDATE user_stats SET total_chat_lines = total_chat_lines + said.column2, last_seen = said.column3
 FROM (VALUES {rows}) AS said WHERE username = said.column1
 """
-REMEMBER = "INSERT INTO recent_chat (timestamp, username, message) VALUES {rows}"
-# By id: within one second the timestamp does not tell which came first.
+INSERT = "INSERT INTO recent_chat (timestamp, username, message) VALUES {rows}"
+# By id, because several messages may have the same timestamp.
 RECENT = """
 SELECT timestamp, username, message FROM recent_chat
 WHERE id >= (SELECT min(id) FROM (SELECT id FROM recent_chat ORDER BY id DESC LIMIT ?))
 ORDER BY id
 """
-FORGET = "DELETE FROM recent_chat WHERE timestamp < ?"
+DELETE_OLD = "DELETE FROM recent_chat WHERE timestamp < ?"
 
 
 class Chat(Base):
-    """The table `recent_chat`, and the lines counted in `user_stats`."""
+    """The table `recent_chat`, and the number of messages in `user_stats`."""
 
     def user_chat_message(self, username: str, message: str | None = None) -> None:
-        """Count a line for a user who is known; remember what was said, unless by the server."""
+        """Count a message of a known user, and store it, unless the user is "server"."""
         self.user_chat_messages([(self._now(), username, message)])
 
     def user_chat_messages(self, lines: Sequence[Line]) -> None:
-        """Do the same for many lines, in their order, each at its time."""
-        with self.conn:
+        """Count and store many messages in order, each with its time."""
+        with self.atomic():
             self._count(lines)
-            self._remember(lines)
+            self._store(lines)
 
     def _count(self, lines: Sequence[Line]) -> None:
         count = Counter(username for _, username, _ in lines)
         last = {username: int(at) for at, username, _ in lines}
-        self._execute_rows(COUNT_LINES, [(name, count[name], last[name]) for name in count])
+        self._execute_rows(COUNT_MESSAGES, [(name, count[name], last[name]) for name in count])
 
-    def _remember(self, lines: Sequence[Line]) -> None:
+    def _store(self, lines: Sequence[Line]) -> None:
         kept = [
             (int(at), username, message)
             for at, username, message in lines
             if message and username.lower() != "server"
         ]
         for run in _ascending(kept):
-            self._execute_rows(REMEMBER, run)
-            self.conn.execute(FORGET, (run[-1][0] - KEPT,))
+            self._execute_rows(INSERT, run)
+            self.conn.execute(DELETE_OLD, (run[-1][0] - RETENTION,))
 
     def get_recent_chat(self, limit: int = 20) -> list[dict[str, Any]]:
-        """Return the last lines, oldest first, as timestamp, username and message."""
+        """Return the last messages, oldest first, as timestamp, username and message."""
         return list(self.recent_chat(limit))
 
     def recent_chat(self, limit: int) -> Iterator[dict[str, Any]]:
-        """Yield the same."""
+        """Yield the rows of `get_recent_chat`, each read when it is used."""
         return self._each(RECENT, (limit,))
 
     def get_recent_chat_since(self, minutes: int = 20, limit: int = 1000) -> list[dict[str, Any]]:
-        """Return the lines of the last minutes, at most `limit` of them, oldest first."""
+        """Return the messages of the last minutes, at most `limit`, oldest first."""
         return self._rows(
             "SELECT timestamp, username, message FROM recent_chat WHERE timestamp >= ?"
             " ORDER BY timestamp, id LIMIT ?",
@@ -74,8 +73,20 @@ class Chat(Base):
 
 
 def _ascending(lines: Sequence[tuple[int, str, str]]) -> Iterator[Sequence[tuple[int, str, str]]]:
-    """Part lines where the clock was set back: a run of lines leaves what they leave one by one."""
+    """Split messages where the clock was set back, so that the retention is as one by one."""
     breaks = [index for index, (a, b) in enumerate(pairwise(lines), 1) if b[0] < a[0]]
     for begin, end in pairwise([0, *breaks, len(lines)]):
         if begin < end:
             yield lines[begin:end]
+
+
+def _log_messages(database: Chat, events: Sequence[tuple[float, MessageLog]]) -> None:
+    database.user_chat_messages(
+        [(at, each.username, each.message) for at, each in events if each.message]
+    )
+
+
+BULK_HANDLERS: Final[Handlers] = {MessageLog: _log_messages}
+HANDLERS: Final[Handlers] = {
+    StatsRecentChatGet: lambda database, query: database.recent_chat(query.limit),
+}

@@ -1,14 +1,15 @@
-"""What the bot is still to say."""
+"""Outbound messages: what the bot has to say in the channel."""
 
 import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
-from rosey_dbsvc.storage.sqlite.base import Base
+from rosey_dbsvc.operations.outbound import MessagesOutboundGet, MessagesOutboundMarkSent
+from rosey_dbsvc.storage.sqlite.base import Base, Handlers
 
 logger = logging.getLogger(__name__)
 
-# 2 ** retry_count minutes after it was queued; 2 ** 40 of them are for ever.
+# Due 2 ** retry_count minutes after it was queued. The limit of 40 prevents an overflow.
 DUE = """
 SELECT id, timestamp, message, retry_count, last_error FROM outbound_messages
 WHERE sent = 0 AND retry_count < :max_retries
@@ -19,7 +20,7 @@ ORDER BY timestamp, id LIMIT :limit
 FAILED = """
 UPDATE outbound_messages SET retry_count = retry_count + 1, last_error = :error WHERE id = :id
 """
-FAILED_FOR_GOOD = """
+PERMANENTLY_FAILED = """
 UPDATE outbound_messages SET retry_count = retry_count + 1, last_error = :error,
     sent = 1, sent_timestamp = :now
 WHERE id = :id
@@ -30,8 +31,8 @@ class Outbound(Base):
     """The table `outbound_messages`."""
 
     def enqueue_outbound_message(self, message: str) -> int:
-        """Queue a message for the bot to say; return its id."""
-        with self.conn:
+        """Queue a message; return its id."""
+        with self.atomic():
             cursor = self.conn.execute(
                 "INSERT INTO outbound_messages (timestamp, message) VALUES (?, ?)",
                 (self._now(), message),
@@ -45,13 +46,13 @@ class Outbound(Base):
         return list(self.unsent_outbound_messages(limit, max_retries))
 
     def unsent_outbound_messages(self, limit: int, max_retries: int) -> Iterator[dict[str, Any]]:
-        """Yield the same."""
+        """Yield the rows of `get_unsent_outbound_messages`, each read when it is used."""
         values = {"limit": limit, "max_retries": max_retries, "now": self._now()}
         return self._each(DUE, values)
 
     def mark_outbound_sent(self, outbound_id: int) -> None:
-        """Mark a message as sent now."""
-        with self.conn:
+        """Mark a message as sent."""
+        with self.atomic():
             self.conn.execute(
                 "UPDATE outbound_messages SET sent = 1, sent_timestamp = ? WHERE id = ?",
                 (self._now(), outbound_id),
@@ -60,11 +61,23 @@ class Outbound(Base):
     def mark_outbound_failed(
         self, outbound_id: int, error_msg: str, is_permanent: bool = False
     ) -> None:
-        """Count a failure; a permanent one is not tried again."""
+        """Count a failure. After a permanent one the message is not retried."""
         values = {"id": outbound_id, "error": error_msg, "now": self._now()}
-        with self.conn:
-            self.conn.execute(FAILED_FOR_GOOD if is_permanent else FAILED, values)
+        with self.atomic():
+            self.conn.execute(PERMANENTLY_FAILED if is_permanent else FAILED, values)
         if is_permanent:
             logger.warning("Outbound message %d permanently failed: %s", outbound_id, error_msg)
         else:
             logger.info("Outbound message %d failed (will retry): %s", outbound_id, error_msg)
+
+
+def _due(database: Outbound, query: MessagesOutboundGet) -> Iterator[dict[str, Any]]:
+    if query.username == "":
+        return iter(())
+    return database.unsent_outbound_messages(query.limit, query.max_retries)
+
+
+HANDLERS: Final[Handlers] = {
+    MessagesOutboundMarkSent: lambda database, event: database.mark_outbound_sent(event.message_id),
+    MessagesOutboundGet: _due,
+}

@@ -1,11 +1,12 @@
-"""Opening a file: the tables of Rosey v0.5.0 are there, whatever was there before."""
+"""Opening a file, with the tables of Rosey v0.5.0."""
 
 import os
 import sqlite3
 from contextlib import closing, suppress
 from importlib.resources import files
-from pathlib import Path
 from typing import Final
+
+from rosey_dbsvc.storage import connect as sqlite_connect
 
 SCHEMA: Final = files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
 
@@ -15,11 +16,11 @@ LATE_COLUMNS: Final = (
     ("outbound_messages", "retry_count", "INTEGER DEFAULT 0"),
     ("outbound_messages", "last_error", "TEXT"),
 )
-"""What the files of older bots may lack: table, column, declaration."""
+"""Columns that files of older bots may lack: table, column, declaration."""
 
 
 def connect(path: str) -> sqlite3.Connection:
-    """Open the file for writing, made if need be, readable by its owner only."""
+    """Open the file for writing; create it if missing, readable by its owner only."""
     if path != ":memory:":
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
@@ -29,16 +30,15 @@ def connect(path: str) -> sqlite3.Connection:
 
 
 def connect_reader(path: str) -> sqlite3.Connection:
-    """Open a file that is there, for reading only."""
-    uri = f"{Path(path).absolute().as_uri()}?mode=ro"
-    conn = sqlite3.connect(uri, uri=True, check_same_thread=False)
+    """Open an existing file read-only."""
+    conn = sqlite_connect.connect(path, "ro")
     conn.row_factory = sqlite3.Row
     return conn
 
 
 def prepare(conn: sqlite3.Connection) -> None:
-    """Make what is missing of tables, late columns and the rows that are always there."""
-    # Readers of a write-ahead log do not wait for the writer; FULL flushes each commit to disk.
+    """Create missing tables, columns and the rows that always exist."""
+    # In WAL mode readers do not wait for the writer. FULL flushes each commit to disk.
     conn.execute("PRAGMA journal_mode = WAL")
     conn.execute("PRAGMA synchronous = FULL")
     with conn:
@@ -59,5 +59,5 @@ def _add_column(conn: sqlite3.Connection, table: str, column: str, declaration: 
 
 
 def _seed(conn: sqlite3.Connection, table: str) -> None:
-    # Never updated, and not "now": a file made from the same events elsewhere is to be the same.
+    # Not "now": the same events must give the same file on another machine.
     conn.execute(f"INSERT OR IGNORE INTO {table} (id, last_updated) VALUES (1, 0)")  # noqa: S608
