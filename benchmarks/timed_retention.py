@@ -9,7 +9,7 @@ import uvloop
 from benchmarks.children import send
 from benchmarks.harness import percentile
 from rosey_dbsvc import DatabaseService
-from rosey_dbsvc.storage.sqlite.maintenance import Retention
+from rosey_dbsvc.storage.sqlite.retention import Retention
 
 POLL_INTERVAL = 0.01
 

@@ -29,4 +29,4 @@ class Logger(logging.LoggerAdapter[logging.Logger]):
     def log(self, level: int, msg: object, *args: object, **fields: Any) -> None:  # noqa: ANN401
         """Log a message with its fields."""
         if self.isEnabledFor(level):
-            self.logger.log(level, msg, *args, *([fields] if fields else []))
+            self.logger.log(level, msg, *args, *([fields] if fields else []), stacklevel=3)

@@ -56,6 +56,8 @@ class Durable(Struct, frozen=True, kw_only=True):
         if not 1 <= self.replicas <= MAX_REPLICAS:
             raise InvalidSettings(f"`replicas`: expected 1 to {MAX_REPLICAS}")
         check_seconds(self.max_age, "max_age")
+        if self.max_bytes != UNLIMITED and self.max_bytes < 1:
+            raise InvalidSettings("`max_bytes`: expected 1 or more, or -1 for no limit")
 
 
 class Address(NamedTuple):
@@ -101,6 +103,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         _check_types(self)
         check_prefix(self.prefix)
+        if not self.db_path:
+            raise InvalidSettings("`db_path`: expected the path of a file")
         for url in self.nats_urls:
             check_url(url)
         check_local_port(self.local_port)

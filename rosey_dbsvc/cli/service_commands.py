@@ -56,7 +56,9 @@ def run(
         metrics=parse_address(metrics_address, "metrics"),
     )
     from rosey_dbsvc.cli import logs, process
+    from rosey_dbsvc.storage.lock import check_path
 
+    check_path(db_path)
     logs.configure(log_level, log_format)
     sys.exit(process.run(settings))
 
@@ -67,7 +69,9 @@ def replay(
     db_path: Annotated[str, options.flag("FILE", "New SQLite file.")],
     prefix: options.Prefix = DEFAULT_PREFIX,
     database: options.Database = "",
-    stream: options.StreamName = DEFAULT_STREAM,
+    stream: Annotated[
+        str, options.flag("NAME", "JetStream stream to replay.", "ROSEY_DBSVC_STREAM")
+    ] = DEFAULT_STREAM,
 ) -> None:
     """Create a database file from a stream.
 

@@ -14,6 +14,9 @@ logger = logging.getLogger(__name__)
 SIGHUP: Final = getattr(signal, "SIGHUP", None)
 """Sent when the terminal is closed. Windows has none."""
 
+REPEAT_INTERVAL: Final = 1.0
+"""Signals within this time, in seconds, count as one: shell and kernel both report a hang-up."""
+
 Handler = Callable[[signal.Signals], None]
 
 
@@ -21,12 +24,14 @@ async def handle_signals(
     handler: Handler, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED
 ) -> None:
     """Call the handler with each signal. Started means that signals no longer end the process."""
-    handled = _handled_signals()
+    handled, ignored_until = _handled_signals(), 0.0
     try:
         with anyio.open_signal_receiver(*handled) as signals:
             task_status.started()
             async for number in signals:
-                handler(number)
+                if (now := anyio.current_time()) >= ignored_until:
+                    ignored_until = now + REPEAT_INTERVAL
+                    handler(number)
     finally:
         for each in handled:  # only the exit is left
             signal.signal(each, signal.SIG_IGN)

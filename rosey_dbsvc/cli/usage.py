@@ -21,6 +21,7 @@ FLAGS: Final = {
     "cert": "--tls-cert",
     "key": "--tls-key",
     "prefix": "--prefix",
+    "db_path": "--db-path",
     "database": "--database",
     "stop_timeout": "--stop-timeout",
     "maintain_every": "--maintain-every",

@@ -17,7 +17,7 @@ from rosey_dbsvc.counters import Counts
 from rosey_dbsvc.credentials import NO_CREDENTIALS, Credentials
 from rosey_dbsvc.errors import InvalidSettings, NoServer
 from rosey_dbsvc.messaging import connection_events
-from rosey_dbsvc.messaging.nats_private import CONNECTION_ERRORS, CheckedClient
+from rosey_dbsvc.messaging.nats_private import CONNECTION_ERRORS, CheckedClient, accept_undecodable
 
 NAME: Final = "rosey-dbsvc"
 CONNECT_TIMEOUT: Final = 2
@@ -84,6 +84,7 @@ async def _attempt(
     need_tls = credentials.need_tls or any(url.startswith("tls://") for url in urls)
     options = credentials.options()
     nc = CheckedClient(credentials, urls[0], need_tls=need_tls)
+    accept_undecodable(nc)
     try:
         await nc.connect(
             **options,

@@ -5,7 +5,7 @@ tests/unit/test_nats_private.py fails if one of them is gone.
 
 import asyncio
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from anyio import lowlevel
@@ -19,7 +19,11 @@ from rosey_dbsvc.credentials import Credentials
 from rosey_dbsvc.errors import InvalidSettings
 
 PRIVATE_METHODS: Final = (
+    (Client, "_build_message"),
     (Client, "_connect_command"),
+    (Client, "_process_headers"),
+    (Client, "_process_op_err"),
+    (Client, "_read_loop"),
     (Client, "_remove_sub"),
     (Client, "_send_ping"),
     (Client, "_send_unsubscribe"),
@@ -31,6 +35,8 @@ PRIVATE_ATTRIBUTES: Final = (
     (TcpTransport, ("_io_writer",)),
 )
 
+UNDECODABLE: Final = "Rosey-Undecodable"
+"""Header of a message with a subject, a reply subject or headers that cannot be decoded."""
 CONNECTION_ERRORS: Final = (OSError, Error, RuntimeError)
 """Raised by nats-py when the server is gone; RuntimeError on uvloop."""
 POLL_INTERVAL: Final = 0.05  # time between two looks at the connection during a flush, in seconds
@@ -55,6 +61,13 @@ class CheckedClient(Client):
         self._credentials = credentials
         self._first_login = _login_of(first_url)
         self._need_tls = need_tls
+
+    async def _read_loop(self) -> None:
+        await super()._read_loop()
+        if self.is_connected:  # nats-py only logs such an error, and never reads again
+            error = Error("the read loop ended")
+            await self._error_cb(error)
+            await self._process_op_err(error)
 
     def _connect_command(self) -> bytes:
         if self._need_tls and not self._is_encrypted():
@@ -93,6 +106,35 @@ def _login_of(url: str) -> dict[str, str]:
     if password:
         return {"user": user, "password": password}
     return {"token": user} if user else {}
+
+
+def accept_undecodable(nc: Client) -> None:
+    """Let messages that nats-py cannot decode arrive, with the header UNDECODABLE.
+
+    Without this they end the read loop of the connection.
+    """
+    if "_build_message" in vars(nc):
+        return
+    process_headers, build_message = nc._process_headers, nc._build_message  # noqa: SLF001
+
+    async def decode_headers(headers: bytes) -> dict[str, str] | None:
+        try:
+            return await process_headers(headers)
+        except Exception:  # noqa: BLE001  an untrusted client decides which
+            return {UNDECODABLE: "headers"}
+
+    def build(sid: int, subject: bytes, reply: bytes, data: bytes, headers: Any) -> Any:  # noqa: ANN401
+        try:
+            return build_message(sid, subject, reply, data, headers)
+        except UnicodeDecodeError:
+            marked = {**(headers or {}), UNDECODABLE: "subject or reply subject"}
+            return build_message(sid, _readable(subject), _readable(reply), data, marked)
+
+    vars(nc).update(_process_headers=decode_headers, _build_message=build)
+
+
+def _readable(subject: bytes) -> bytes:
+    return subject.decode(errors="replace").encode()
 
 
 def take_queued(subscription: Subscription) -> Msg:

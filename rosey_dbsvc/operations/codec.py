@@ -14,6 +14,7 @@ ERROR: Final = "Nats-Service-Error"
 ERROR_CODE: Final = "Nats-Service-Error-Code"
 STALE: Final = "Rosey-Stale"
 """Header of a stale reply: number of events it is behind the stream, or "unknown"."""
+HEADER_BLOCK: Final = b"NATS/1.0\r\n\r\n"
 NO_ROWS: Final = b"[]"  # body of a failed query, by the specification
 EMPTY_PAYLOAD: Final = "the payload is empty: send at least {}"
 
@@ -93,6 +94,13 @@ def _plain_mapping(value: object) -> object:
 
 
 _encoder: Final = msgspec.json.Encoder(enc_hook=_plain_mapping)
+
+
+def size_of_headers(headers: Mapping[str, str]) -> int:
+    """Return the size in bytes of a message's header block, which counts as payload."""
+    if not headers:
+        return 0
+    return len(HEADER_BLOCK) + sum(len(f"{name}: {headers[name]}\r\n".encode()) for name in headers)
 
 
 def error_headers(error: DbsvcError) -> dict[str, str]:

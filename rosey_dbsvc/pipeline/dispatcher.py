@@ -9,9 +9,10 @@ from nats.aio.msg import Msg
 from rosey_dbsvc._text import Logger, shorten
 from rosey_dbsvc.counters import Counts
 from rosey_dbsvc.errors import InvalidPayload, ShuttingDown
+from rosey_dbsvc.messaging.nats_private import UNDECODABLE
 from rosey_dbsvc.operations import OPERATIONS
 from rosey_dbsvc.operations.base import Event, Query
-from rosey_dbsvc.operations.codec import decode
+from rosey_dbsvc.operations.codec import O, decode
 from rosey_dbsvc.operations.router import Router
 from rosey_dbsvc.pipeline.queries import QueryRunner
 from rosey_dbsvc.pipeline.writer import Writer
@@ -69,7 +70,7 @@ class Dispatcher:
         counts = self._counts.operations[operation.name]
         counts.requests += 1
         try:
-            event = decode(operation, msg.data)
+            event = _decode(operation, msg)
         except InvalidPayload as error:
             _log_rejected(msg, error)
             self._counts.rejected += 1
@@ -84,11 +85,17 @@ class Dispatcher:
     async def _start(self, operation: type[Query], msg: Msg, queries: QueryRunner) -> None:
         query: Query | InvalidPayload
         try:
-            query = decode(operation, msg.data)
+            query = _decode(operation, msg)
         except InvalidPayload as error:
             _log_rejected(msg, error)
             query = error
         await queries.start(msg.reply, operation.name, query)
+
+
+def _decode(operation: type[O], msg: Msg) -> O:
+    if msg.headers and UNDECODABLE in msg.headers:
+        raise InvalidPayload(f"the {msg.headers[UNDECODABLE]} of the message cannot be decoded")
+    return decode(operation, msg.data)
 
 
 def _log_rejected(msg: Msg, error: InvalidPayload) -> None:

@@ -68,7 +68,7 @@ class QueryRunner:
                 raise query
             headers = await wait()
             async with self._unsent:
-                await self._send(reply, await self._encoded_rows(query), headers)
+                await self._send(reply, await self._encoded_rows(query, headers), headers)
             self._counts.answered += 1
         except DbsvcError as error:
             counts.fail(str(error))
@@ -83,8 +83,9 @@ class QueryRunner:
             self._counts.query_times.observe(passed / 1e9)
             self._running.release()
 
-    async def _encoded_rows(self, query: Query) -> bytes:
-        found = await to_thread.run_sync(self._read, query, limiter=self._limiter)
+    async def _encoded_rows(self, query: Query, headers: Headers | None) -> bytes:
+        max_bytes = self._nc.max_payload - codec.size_of_headers(headers or {})
+        found = await to_thread.run_sync(self._read, query, max_bytes, limiter=self._limiter)
         if isinstance(found, bytes):
             return found
         if isinstance(found, DbsvcError):
@@ -96,12 +97,12 @@ class QueryRunner:
         )
         raise DatabaseFailed from found
 
-    def _read(self, query: Query) -> bytes | Exception:
+    def _read(self, query: Query, max_bytes: int) -> bytes | Exception:
         """Return the reply's body, or the exception without its traceback.
 
         The traceback would keep the rows in memory for as long as the exception lives.
         """
-        encode = partial(codec.encode_rows, max_bytes=self._nc.max_payload)
+        encode = partial(codec.encode_rows, max_bytes=max_bytes)
         try:
             return self._storage.answer(query, encode)
         except Exception as error:  # noqa: BLE001  a database may raise anything

@@ -142,6 +142,7 @@ class Writer:
         while True:
             outcome = await self._apply_timed(events, position)
             self._settle(outcome, events[: outcome.settled])
+            outcome.raise_if_fatal()
             events = events[outcome.settled :]
             if outcome.obstacle is not None:
                 queued = f" ({self._counts.pending:,} events queued)"

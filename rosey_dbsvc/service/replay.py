@@ -90,10 +90,10 @@ def _check_new(path: str, stream: str) -> None:
     file = Path(path)
     if not file.exists() or not file.stat().st_size:
         return
-    with closing(connect(path, "ro")) as conn:
-        try:
+    try:
+        with closing(connect(path, "ro")) as conn:
             others = has_other_history(conn, stream)
-        except sqlite3.Error:
-            others = True
+    except sqlite3.Error:
+        others = True
     if others:
         raise CannotOpen(f"{path} exists and is not from the stream {stream}: {NAME_ANOTHER}")

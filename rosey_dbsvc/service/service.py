@@ -17,6 +17,7 @@ from rosey_dbsvc.counters import Counts
 from rosey_dbsvc.credentials import NO_CREDENTIALS, Credentials
 from rosey_dbsvc.errors import AlreadyServing, DbsvcError, sole_error
 from rosey_dbsvc.messaging.connection import check_asyncio, connected
+from rosey_dbsvc.messaging.nats_private import accept_undecodable
 from rosey_dbsvc.pipeline.sources import CoreSource, Source, StreamSource
 from rosey_dbsvc.service.runner import Runner
 from rosey_dbsvc.settings import (
@@ -123,6 +124,7 @@ class DatabaseService:
 
     def _connected(self, runner: Runner) -> AbstractAsyncContextManager[Client]:
         if isinstance(self._nats, Client):
+            accept_undecodable(self._nats)
             return nullcontext(self._nats)
         servers = [self._nats] if isinstance(self._nats, str) else self._nats
         urls = [*map(check_url, servers)]

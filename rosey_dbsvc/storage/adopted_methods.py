@@ -76,12 +76,14 @@ METHODS: Final[dict[type[Operation], Method]] = {
 }
 
 REQUIRED: Final = (
-    *users.OPERATIONS,
+    users.UserJoined,
+    users.UserLeft,
     chat.MessageLog,
     chat.StatsRecentChatGet,
     channel.StatsUserCount,
     channel.StatsHighWater,
-    *outbound.OPERATIONS,
+    outbound.MessagesOutboundMarkSent,
+    outbound.MessagesOutboundGet,
 )
 """Operations of the specification. Any other that the database lacks is answered 501."""
 
@@ -95,7 +97,7 @@ def calls(
     """
     found = {operation: _bind(database, method) for operation, method in methods.items()}
     for operation in REQUIRED:
-        if found[operation] is None:
+        if found.get(operation) is None:
             names = " or ".join(methods[operation].names)
             raise NotAdoptable(
                 f"{type(database).__name__} cannot be adopted for {operation.name}: "

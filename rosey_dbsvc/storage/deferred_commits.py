@@ -1,7 +1,7 @@
 """Connection proxy that defers commits to the end of a batch."""
 
-import errno
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,29 +9,27 @@ from types import TracebackType
 from typing import Any, Self
 
 from rosey_dbsvc.storage import sqlite_errors
+from rosey_dbsvc.storage.base import EndsTransactions
 
 
 class RolledBack(Exception):
-    """A method rolled back, and so undid the events before its own."""
-
-
-class EndsTransactions(Exception):
-    """A method ended the transaction of the batch by itself."""
+    """A method rolled back, and so undid the events before its own: the batch must be repeated."""
 
 
 @dataclass(slots=True)
 class BatchState:
-    """State of a batch: whether one is open, and why it cannot be committed."""
+    """State of a batch: whether one is open, inside a savepoint, and why it cannot commit."""
 
     is_open: bool = False
+    has_savepoint: bool = False
     failure: Exception | None = None
 
 
 class DeferredCommits:
     """Takes the place of the `conn` of a database whose methods commit.
 
-    During a batch `commit` does nothing, and a `rollback` is noted. Apart from that, it is the
-    connection.
+    During a batch `commit` does nothing, and `rollback` undoes the current event only. Apart from
+    that, it is the connection.
     """
 
     conn: sqlite3.Connection
@@ -70,15 +68,26 @@ class DeferredCommits:
             self.conn.commit()
 
     def rollback(self) -> None:
-        """Roll back. During a batch it also undoes the events before, so the batch fails."""
+        """Roll back; during a batch, to the beginning of the event."""
         if not self._state.is_open:
             self.conn.rollback()
-        elif not self.conn.in_transaction:  # SQLite does that when the disk is full
-            self._state.failure = OSError(errno.ENOSPC, "SQLite rolled the transaction back")
+        elif (failure := self._why_it_ended()) is not None:
+            self._state.failure = self._state.failure or failure
+        elif self._state.has_savepoint:
+            self.conn.execute("ROLLBACK TO event")
         else:
             self._state.failure = RolledBack()
-            self.conn.rollback()
-            self.conn.execute("BEGIN IMMEDIATE")
+
+    def _why_it_ended(self) -> Exception | None:
+        """Return why the transaction is gone, judging by the error that a method handles."""
+        error = sys.exc_info()[1]
+        if isinstance(error, Exception) and sqlite_errors.is_nested_begin(error):
+            return EndsTransactions()
+        if self.conn.in_transaction:
+            return None
+        if isinstance(error, Exception) and not sqlite_errors.is_of_event(error):
+            return error  # SQLite rolls back by itself when the disk is full
+        return EndsTransactions()
 
     def executescript(self, script: str) -> sqlite3.Cursor:
         """Execute a script. Python commits before it."""
@@ -88,32 +97,64 @@ class DeferredCommits:
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Run the calls inside in one transaction."""
+        """Run the calls inside in one transaction. Raises EndsTransactions if one ended it."""
         self.conn.commit()  # what a method outside of a batch left open
         self.conn.execute("BEGIN IMMEDIATE")
+        self.conn.execute("SAVEPOINT batch")  # to notice a transaction that ended and began anew
         self._state.is_open, self._state.failure = True, None
         try:
             yield
+            self.check()
+            self._release("batch")
             self.conn.commit()
-        except Exception as error:
-            ended = not self.conn.in_transaction and sqlite_errors.is_of_event(error)
+        except BaseException as error:
+            ended = not self.conn.in_transaction
             self.conn.rollback()
-            if isinstance(self._state.failure, OSError):
-                raise self._state.failure from error
-            if ended:
-                raise EndsTransactions from error
+            if isinstance(error, Exception):
+                self._raise_failure(error, ended=ended)
             raise
         finally:
             self._state.is_open = False
 
-    def check(self, *, alone: bool) -> None:
-        """Check after a call that the batch's transaction is still open.
+    def check(self) -> None:
+        """Check that the transaction of the batch is still open.
 
-        A method may roll back if its event is alone in the batch. Raises RolledBack,
-        EndsTransactions, or an OSError if SQLite rolled it back.
+        Raises EndsTransactions, RolledBack, or the error because of which SQLite rolled back.
         """
-        failure = self._state.failure
-        if failure is not None and not (alone and isinstance(failure, RolledBack)):
-            raise failure
+        if self._state.failure is not None:
+            raise self._state.failure
         if not self.conn.in_transaction:
             raise EndsTransactions
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo the calls inside if they fail, and nothing else of the batch."""
+        self.conn.execute("SAVEPOINT event")
+        self._state.has_savepoint = True
+        try:
+            yield
+            self.check()
+        except Exception as error:
+            self._raise_failure(error, ended=not self.conn.in_transaction)
+            if self.conn.in_transaction:
+                self._release("event", undo=True)
+            raise
+        else:
+            self._release("event")
+        finally:
+            self._state.has_savepoint = False
+
+    def _raise_failure(self, error: Exception, *, ended: bool) -> None:
+        """Raise in place of an error what is the matter with the transaction, if anything is."""
+        if sqlite_errors.is_nested_begin(error):
+            raise EndsTransactions from error
+        if ended and sqlite_errors.is_of_event(error):
+            raise (self._state.failure or EndsTransactions()) from error
+
+    def _release(self, name: str, *, undo: bool = False) -> None:
+        try:
+            if undo:
+                self.conn.execute(f"ROLLBACK TO {name}")
+            self.conn.execute(f"RELEASE {name}")
+        except sqlite3.OperationalError as error:
+            raise EndsTransactions from error  # no such savepoint

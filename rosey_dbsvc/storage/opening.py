@@ -47,32 +47,40 @@ def opened(
     no sessions. Enter and leave it in threads, not on an event loop. Raises CannotStart or
     NotADatabase.
     """
-    with ExitStack() as stack:
+    with ExitStack() as locks, ExitStack() as stack:  # locks are released last
         path = IN_MEMORY
         if isinstance(database, str | os.PathLike):
             path = os.fspath(database)
             if path != IN_MEMORY:
-                stack.enter_context(writer_lock(path))
+                locks.enter_context(writer_lock(path))
             database = _open(load_factory(factory), path)
             stack.callback(_close, database, keep_sessions=durable is not None)
-            storage = adopt(database)
+            storage = _adopt(database, path)
             stack.callback(storage.release, CLOSING_BUSY_TIMEOUT)
         else:
-            storage = adopt(database)
+            storage = _adopt(database, type(database).__name__)
             stack.callback(storage.release)
         if storage.file and os.path.realpath(path) != storage.file:
-            stack.enter_context(writer_lock(storage.file))
+            locks.enter_context(writer_lock(storage.file))
         _follow(storage, durable)
         yield storage
 
 
+def _adopt(database: object, name: str) -> Storage:
+    try:
+        return adopt(database)
+    except sqlite3.Error as error:
+        raise opening_error(error, name) from error
+
+
 def _follow(storage: Storage, durable: Durable | None) -> None:
-    if durable is not None:
-        try:
+    try:
+        stream = storage.followed_stream
+        if durable is not None:
             storage.follow(durable.stream)
-        except sqlite3.Error as error:
-            raise opening_error(error, storage.name) from error
-    elif stream := storage.followed_stream:  # the stream has the events of core mode, too
+    except sqlite3.Error as error:
+        raise opening_error(error, storage.name) from error
+    if durable is None and stream:  # the stream has the events of core mode, too
         raise CannotOpen(
             f"{storage.name} follows the stream {stream}: use `durable`, or leave the stream for "
             f"good with sqlite3 {storage.name} 'DROP TABLE rosey_dbsvc_cursor'"

@@ -43,7 +43,7 @@ class Outcome:
     """Transient error, because of which the rest of the batch was not applied."""
 
     def raise_if_fatal(self) -> None:
-        """Raise NotADatabase if the obstacle is not transient."""
+        """Raise NotADatabase if the obstacle is not transient. Settled events stay settled."""
         if self.obstacle is not None and sqlite_errors.is_fatal(self.obstacle):
             raise NotADatabase(f"the database is no longer usable: {describe(self.obstacle)}")
 
@@ -86,7 +86,7 @@ class Storage(Protocol):
     def apply(self, batch: Sequence[Received], position: Position | None = None) -> Outcome:
         """Apply events in order, and move the cursor to the position with the last of them.
 
-        Settled events are on disk, or rejected for good. Raises NotADatabase.
+        Settled events are on disk, or rejected for good.
         """
 
     def answer(self, query: Query, use: Callable[[Iterable[Any]], T]) -> T:

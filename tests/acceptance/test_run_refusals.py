@@ -41,7 +41,7 @@ def test_a_url_of_another_kind(path: Path, scheme: str) -> None:
 
 
 def test_no_path() -> None:
-    refused_run(2, "the path of the database is empty", "--db-path", "")
+    refused_run(2, "--db-path: expected the path of a file", "--db-path", "")
 
 
 def test_a_name_that_no_file_can_have(path: Path) -> None:

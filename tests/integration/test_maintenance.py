@@ -17,7 +17,7 @@ from support.services import ServiceOf
 from rosey_dbsvc import BotDatabase, DatabaseService
 from rosey_dbsvc._aio import in_thread
 from rosey_dbsvc.errors import InvalidSettings
-from rosey_dbsvc.storage.sqlite.maintenance import DAY, MAX_ROWS, Retention
+from rosey_dbsvc.storage.sqlite.retention import DAY, MAX_ROWS, Retention
 
 HISTORY = "SELECT chat_users FROM user_count_history ORDER BY id"
 INSERT = "INSERT INTO user_count_history (timestamp, chat_users, connected_users) VALUES (?, ?, 1)"

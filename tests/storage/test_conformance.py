@@ -220,7 +220,7 @@ def test_a_damaged_file_is_fatal(backend: Backend, path: Path) -> None:
         backend.open(path) as storage,
         pytest.raises(NotADatabase, match="the database is no longer usable: DatabaseError"),
     ):
-        storage.apply(numbered(1, 4))
+        storage.apply(numbered(1, 4)).raise_if_fatal()
 
 
 def test_a_query_is_answered_with_what_is_made_of_its_rows(storage: Storage) -> None:

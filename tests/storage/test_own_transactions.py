@@ -12,7 +12,7 @@ from support.databases import OldBotDatabase, select
 
 from rosey_dbsvc import adopt
 from rosey_dbsvc.operations.users import UserJoined, UserLeft
-from rosey_dbsvc.storage.adopted import MAX_SINGLE
+from rosey_dbsvc.storage.base import MAX_SINGLE
 from rosey_dbsvc.storage.cursor import Position
 from rosey_dbsvc.storage.protocol import Received, Storage
 

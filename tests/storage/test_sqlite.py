@@ -4,19 +4,23 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from threading import Barrier
-from typing import Any
+from typing import Any, Final
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from storage.backends import OwnBotDatabase, batch, joined
 from support.databases import locked, select
 from support.golden import Case, accepted, prepare, untimed
 
 from rosey_dbsvc import BotDatabase, adopt
 from rosey_dbsvc.operations.base import Event, Query
-from rosey_dbsvc.operations.chat import MessageLog, StatsRecentChatGet
-from rosey_dbsvc.operations.codec import decode
+from rosey_dbsvc.operations.chat import ChatLine, MessageLog, StatsRecentChatGet
+from rosey_dbsvc.operations.codec import decode, decode_reply, encode_rows
+from rosey_dbsvc.operations.outbound import MessagesOutboundGet, OutboundMessage
 from rosey_dbsvc.operations.users import UserLeft
 from rosey_dbsvc.storage.protocol import Received, Storage
 from rosey_dbsvc.storage.sqlite.chat import Line
@@ -172,3 +176,61 @@ def test_threads_that_race_for_the_last_reader_each_get_one(storage: Storage) ->
 
     storage._idle = TakenMeanwhile()  # type: ignore[attr-defined]
     assert recent(storage) == []
+
+
+ODD: Final = st.one_of(
+    st.none(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False),
+    st.text().filter(lambda text: "\0" not in text),
+    st.binary(max_size=20),
+)
+
+
+TABLES: Final = (
+    "CREATE TABLE recent_chat (id INTEGER PRIMARY KEY, timestamp, username, message)",
+    (
+        "CREATE TABLE outbound_messages (id INTEGER PRIMARY KEY, timestamp, message, last_error,"
+        " sent DEFAULT 0, retry_count DEFAULT 0)"
+    ),
+)
+
+
+@given(rows=st.lists(st.tuples(ODD, ODD, ODD, st.booleans()), max_size=5))
+def test_odd_rows_of_other_programs_are_made_readable(rows: list[tuple[Any, ...]]) -> None:
+    with closing(BotDatabase(":memory:")) as database:
+        database.conn.executescript("DROP TABLE recent_chat; DROP TABLE outbound_messages")
+        for table in TABLES:
+            database.conn.execute(table)
+        for *values, as_text in rows:
+            three = ", ".join(["CAST(? AS TEXT)" if as_text else "?"] * 3)
+            for table, columns in (
+                ("recent_chat", "timestamp, username, message"),
+                ("outbound_messages", "timestamp, message, last_error"),
+            ):
+                database.conn.execute(f"INSERT INTO {table} ({columns}) VALUES ({three})", values)
+        storage = adopt(database)
+        encode = partial(encode_rows, max_bytes=2**20)
+        chat = storage.answer(StatsRecentChatGet(limit=100), encode)
+        assert len(decode_reply(list[ChatLine], chat)) == len(rows)
+        due = storage.answer(MessagesOutboundGet(limit=100), encode)
+        assert len(decode_reply(list[OutboundMessage], due)) <= len(rows)
+        storage.release()
+
+
+def test_text_that_is_not_utf_8_has_replacement_characters(
+    database: BotDatabase, storage: Storage
+) -> None:
+    database.conn.execute(
+        "INSERT INTO recent_chat (timestamp, username, message)"
+        " VALUES (1, 'bob', CAST(x'636166e9' AS TEXT))"
+    )
+    database.conn.commit()
+    assert recent(storage) == ["caf\ufffd"]
+    assert recent(storage) == ["caf\ufffd"]
+
+
+def test_a_message_without_a_user_is_ignored_as_by_rosey(database: BotDatabase) -> None:
+    database.user_chat_message(None, "hello")  # type: ignore[arg-type]
+    database.user_chat_message("", "hello")
+    assert database.get_recent_chat() == []

@@ -13,6 +13,13 @@ from rosey_dbsvc.storage.admin.interruptible import execute, exit_on_signals
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 
 
+@pytest.fixture(autouse=True)
+def _default_sigint() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # nohup may ignore it
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def conn() -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(":memory:", check_same_thread=False)) as conn:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.databases import locked
 
 from rosey_dbsvc import BotDatabase
-from rosey_dbsvc.storage.sqlite.maintenance import DAY, MAX_ROWS, MIN_ROWS, Retention
+from rosey_dbsvc.storage.sqlite.retention import DAY, MAX_ROWS, MIN_ROWS, Retention
 
 NOW = 1_800_000_000
 HISTORY = "INSERT INTO user_count_history (id, timestamp, chat_users, connected_users)"

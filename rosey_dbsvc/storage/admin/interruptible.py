@@ -4,12 +4,13 @@ import signal
 import sqlite3
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final
 
 SIGNALS: Final = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+POLL_INTERVAL: Final = 0.1  # in seconds
 
 
 def execute(conn: sqlite3.Connection, sql: str) -> list[Any]:
@@ -20,7 +21,10 @@ def execute(conn: sqlite3.Connection, sql: str) -> list[Any]:
     """
     with ThreadPoolExecutor(1) as another_thread:
         try:  # a signal may come as soon as the thread is there
-            return another_thread.submit(lambda: conn.execute(sql).fetchall()).result()
+            rows = another_thread.submit(lambda: conn.execute(sql).fetchall())
+            while not rows.done():  # a wait without time-out can miss a signal
+                wait([rows], POLL_INTERVAL)
+            return rows.result()
         except BaseException:
             conn.interrupt()
             raise

@@ -10,7 +10,7 @@ from rosey_dbsvc.storage.admin import Report
 from rosey_dbsvc.storage.admin.interruptible import execute
 from rosey_dbsvc.storage.connect import open_existing
 from rosey_dbsvc.storage.lock import writer_lock
-from rosey_dbsvc.storage.sqlite.maintenance import STATEMENTS, Retention
+from rosey_dbsvc.storage.sqlite.retention import STATEMENTS, Retention
 
 BUSY_TIMEOUT: Final = 30.0  # time that each step waits for a lock of the service, in seconds
 

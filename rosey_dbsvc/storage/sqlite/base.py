@@ -22,6 +22,8 @@ class Base:
     def __init__(self, conn: sqlite3.Connection) -> None:
         self.conn = conn
         self.clock: Callable[[], float] = time.time
+        self.in_use = False
+        """Whether a storage has this object."""
         self._depth = 0
 
     def use_clock(self, clock: Callable[[], float]) -> None:
@@ -51,6 +53,20 @@ class Base:
             raise
         finally:
             self._depth -= 1
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what fails inside, and nothing else of the transaction."""
+        self.conn.execute("SAVEPOINT event")
+        try:
+            yield
+        except BaseException:
+            if self.conn.in_transaction:
+                self.conn.execute("ROLLBACK TO event")
+            raise
+        finally:
+            if self.conn.in_transaction:
+                self.conn.execute("RELEASE event")
 
     def _execute_rows(self, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
         """Execute SQL in which `{rows}` stands for the VALUES of many rows.

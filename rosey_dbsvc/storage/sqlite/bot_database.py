@@ -8,8 +8,8 @@ from typing import Final
 from rosey_dbsvc.storage.sqlite import schema
 from rosey_dbsvc.storage.sqlite.channel import Channel
 from rosey_dbsvc.storage.sqlite.chat import Chat
-from rosey_dbsvc.storage.sqlite.maintenance import Maintenance
 from rosey_dbsvc.storage.sqlite.outbound import Outbound
+from rosey_dbsvc.storage.sqlite.retention import Maintenance
 from rosey_dbsvc.storage.sqlite.tokens import Tokens
 from rosey_dbsvc.storage.sqlite.users import Users
 
@@ -61,7 +61,7 @@ class BotDatabase(Users, Chat, Channel, Outbound, Tokens, Maintenance):
             logger.info("Database connection closed")
 
 
-class Reader(Chat, Outbound):
+class Reader(Users, Chat, Channel, Outbound, Tokens):
     """The queries of a BotDatabase, on a read-only connection."""
 
     def __init__(self, path: str) -> None:

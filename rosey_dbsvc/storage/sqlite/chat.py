@@ -17,9 +17,12 @@ UPDATE user_stats SET total_chat_lines = total_chat_lines + said.column2, last_s
 FROM (VALUES {rows}) AS said WHERE username = said.column1
 """
 INSERT = "INSERT INTO recent_chat (timestamp, username, message) VALUES {rows}"
-# By id, because several messages may have the same timestamp.
+# Cast, because other programs may have written other types. By id, because several messages may
+# have the same timestamp.
 RECENT = """
-SELECT timestamp, username, message FROM recent_chat
+SELECT coalesce(CAST(timestamp AS INTEGER), 0) AS timestamp,
+    coalesce(CAST(username AS TEXT), '') AS username, coalesce(CAST(message AS TEXT), '') AS message
+FROM recent_chat
 WHERE id >= (SELECT min(id) FROM (SELECT id FROM recent_chat ORDER BY id DESC LIMIT ?))
 ORDER BY id
 """
@@ -31,7 +34,8 @@ class Chat(Base):
 
     def user_chat_message(self, username: str, message: str | None = None) -> None:
         """Count a message of a known user, and store it, unless the user is "server"."""
-        self.user_chat_messages([(self._now(), username, message)])
+        if username:  # v0.5.0 ignores a message without a user
+            self.user_chat_messages([(self._now(), username, message)])
 
     def user_chat_messages(self, lines: Sequence[Line]) -> None:
         """Count and store many messages in order, each with its time."""
@@ -88,5 +92,6 @@ def _log_messages(database: Chat, events: Sequence[tuple[float, MessageLog]]) ->
 
 BULK_HANDLERS: Final[Handlers] = {MessageLog: _log_messages}
 HANDLERS: Final[Handlers] = {
+    MessageLog: lambda database, event: _log_messages(database, [(database.clock(), event)]),
     StatsRecentChatGet: lambda database, query: database.recent_chat(query.limit),
 }

@@ -9,12 +9,16 @@ from rosey_dbsvc.storage.sqlite.base import Base, Handlers
 
 logger = logging.getLogger(__name__)
 
-# Due 2 ** retry_count minutes after it was queued. The limit of 40 prevents an overflow.
+# Cast, because other programs may have written other types. Due 2 ** retry_count minutes after it
+# was queued; the limit of 40 prevents an overflow.
 DUE = """
-SELECT id, timestamp, message, retry_count, last_error FROM outbound_messages
+SELECT id, coalesce(CAST(timestamp AS INTEGER), 0) AS timestamp,
+    coalesce(CAST(message AS TEXT), '') AS message, CAST(retry_count AS INTEGER) AS retry_count,
+    CAST(last_error AS TEXT) AS last_error
+FROM outbound_messages
 WHERE sent = 0 AND retry_count < :max_retries
     AND (retry_count = 0 OR timestamp + 60 * (1 << min(retry_count, 40)) <= :now)
-ORDER BY timestamp, id LIMIT :limit
+ORDER BY outbound_messages.timestamp, id LIMIT :limit
 """
 
 FAILED = """

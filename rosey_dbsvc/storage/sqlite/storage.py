@@ -1,21 +1,20 @@
 """Storage over our own BotDatabase."""
 
+import sqlite3
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import groupby
 from typing import Any, Final, TypeVar
 
 from rosey_dbsvc.errors import DatabaseInUse
 from rosey_dbsvc.operations.base import Event, Query
 from rosey_dbsvc.storage.base import BaseStorage
-from rosey_dbsvc.storage.batches import apply_in_halves
-from rosey_dbsvc.storage.cursor import Position
 from rosey_dbsvc.storage.protocol import Outcome, Received
 from rosey_dbsvc.storage.sqlite import channel, chat, outbound, users
 from rosey_dbsvc.storage.sqlite.base import Handlers
 from rosey_dbsvc.storage.sqlite.bot_database import BotDatabase, Reader
-from rosey_dbsvc.storage.sqlite.maintenance import Retention
+from rosey_dbsvc.storage.sqlite.retention import Retention
 
 T = TypeVar("T")
 
@@ -32,55 +31,50 @@ class SqliteStorage(BaseStorage):
     Timestamps are the times at which the events were received.
     """
 
-    commits_batches = True
-
     def __init__(self, database: BotDatabase) -> None:
         """Raise DatabaseInUse if another storage has this object."""
-        if database.clock is not time.time:
+        if database.in_use:
             raise DatabaseInUse("another service of this process uses the database")
         super().__init__(database, database.conn)
+        database.in_use = True
         self.database = database
         self.readers = 0 if database.in_memory else MAX_READERS
         self._all_readers: list[Reader] = []
         self._idle: list[Reader] = []
         database.use_clock(self._clock)
 
-    def apply(self, batch: Sequence[Received], position: Position | None = None) -> Outcome:
-        """Apply events in order."""
-        try:
-            outcome = apply_in_halves(self._attempt, batch, position)
-        finally:
-            self._at = None
-        outcome.raise_if_fatal()
-        return outcome
+    def _transaction(self) -> AbstractContextManager[None]:
+        return self.database.atomic()
 
-    def _attempt(self, batch: Sequence[Received], position: Position | None) -> Exception | None:
-        """Apply as one transaction; return the error if nothing was applied."""
-        try:
-            with self.database.atomic():
-                for operation, events in groupby(batch, key=_operation):
-                    if operation in BULK_HANDLERS:
-                        pairs = [(each.at, each.event) for each in events]
-                        BULK_HANDLERS[operation](self.database, pairs)
-                    else:
-                        for received in events:
-                            self._at = received.at
-                            HANDLERS[operation](self.database, received.event)
-                self._move_cursor(position)
-        except Exception as error:  # noqa: BLE001  a trigger in the file may raise anything
-            return error
-        self._set_position(position)
-        return None
+    _single_transaction = _transaction
+
+    def _savepoint(self) -> AbstractContextManager[None]:
+        return self.database.savepoint()
+
+    def _call(self, received: Received) -> None:
+        self._at = received.at
+        HANDLERS[type(received.event)](self.database, received.event)
+
+    def _apply_together(self, batch: Sequence[Received], outcome: Outcome) -> None:
+        for operation, events in groupby(batch, key=_operation):
+            if operation in BULK_HANDLERS:
+                pairs = [(each.at, each.event) for each in events]
+                BULK_HANDLERS[operation](self.database, pairs)
+            else:
+                for received in events:
+                    self._call(received)
+        outcome.settled = len(batch)
 
     def answer(self, query: Query, use: Callable[[Iterable[Any]], T]) -> T:
         """Return `use(rows)`. Raises sqlite3.Error, and whatever `use` raises."""
         with self._reader() as reader:
-            rows = HANDLERS[type(query)](reader, query)
             try:
-                return use(rows)
-            finally:
-                if isinstance(rows, Generator):
-                    rows.close()
+                return _answer(reader, query, use)
+            except sqlite3.OperationalError as error:
+                if "UTF-8" not in str(error):
+                    raise
+                reader.conn.text_factory = _decode  # another program has written such text
+                return _answer(reader, query, use)
 
     @contextmanager
     def _reader(self) -> Iterator[BotDatabase | Reader]:
@@ -109,8 +103,23 @@ class SqliteStorage(BaseStorage):
         """Close the readers; restore the clock and the busy time-out, or set this one, in ms."""
         for reader in self._all_readers:
             reader.close()
-        super().release(busy_timeout)
+        self.database.in_use = False
         self.database.use_clock(time.time)
+        super().release(busy_timeout)
+
+
+def _answer(database: BotDatabase | Reader, query: Query, use: Callable[[Iterable[Any]], T]) -> T:
+    rows = HANDLERS[type(query)](database, query)
+    try:
+        return use(rows)
+    finally:
+        if isinstance(rows, Generator):
+            rows.close()
+
+
+def _decode(data: bytes) -> str:
+    """Decode text, with replacement characters for what is not UTF-8."""
+    return data.decode(errors="replace")
 
 
 def _operation(received: Received) -> type[Event]:
