@@ -32,6 +32,8 @@ UNLIMITED: Final = -1
 MAX_DURATION: Final = 36_500 * DAY
 MAX_SIZE: Final = 2**63 - 1
 MAX_PORT: Final = 65535
+DUPLICATE_WINDOW: Final = 120.0
+"""Time for which a stream recognizes a repeated event, in seconds. A client repeats it for 60."""
 MAX_REPLICAS: Final = 5  # limit of JetStream
 
 
@@ -48,6 +50,8 @@ class Durable(Struct, frozen=True, kw_only=True):
     """Size limit of the stream."""
     update: bool = False
     """Whether an existing stream is changed to these settings."""
+    accept_new: bool = False
+    """Whether another stream with this name is read from its beginning, into the same file."""
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -56,6 +60,10 @@ class Durable(Struct, frozen=True, kw_only=True):
         if not 1 <= self.replicas <= MAX_REPLICAS:
             raise InvalidSettings(f"`replicas`: expected 1 to {MAX_REPLICAS}")
         check_seconds(self.max_age, "max_age")
+        if 0 < self.max_age < DUPLICATE_WINDOW:
+            raise InvalidSettings(
+                "`max_age`: expected 0, or at least 2m: so long are repeated events recognized"
+            )
         if self.max_bytes != UNLIMITED and self.max_bytes < 1:
             raise InvalidSettings("`max_bytes`: expected 1 or more, or -1 for no limit")
 

@@ -98,6 +98,7 @@ CA: Final = "CA certificates to trust, in place of the system's. Requires TLS, l
 
 DURABLE: Final = "Read events from a JetStream stream: none is lost while the service is down."
 UPDATE: Final = "Change an existing stream to these settings."
+ACCEPT: Final = "Read another stream with this name from its beginning, into the same file."
 
 
 def connection_flags(
@@ -163,6 +164,10 @@ def durable_flags(
         bool,
         _durable("", UPDATE, "ROSEY_DBSVC_STREAM_UPDATE", name="--stream-update"),
     ] = False,
+    accept_new_stream: Annotated[
+        bool,
+        _durable("", ACCEPT, "ROSEY_DBSVC_ACCEPT_NEW_STREAM", name="--accept-new-stream"),
+    ] = False,
 ) -> Durable | None:
     """Return the settings of durable mode, None for core mode."""
     wanted = Durable(
@@ -171,6 +176,7 @@ def durable_flags(
         max_age=parse_duration(stream_max_age, "max_age"),
         max_bytes=parse_size(stream_max_bytes, "max_bytes"),
         update=stream_update,
+        accept_new=accept_new_stream,
     )
     if not durable and wanted != Durable():
         raise InvalidSettings("the --stream flags need --durable: add it")

@@ -85,10 +85,14 @@ def print_once(services: list[Reply]) -> None:
 async def watch(finder: Finder) -> None:
     """Show the tables, with rates, until cancelled."""
     before: Requests | None = None
-    with Live(console=Console(), screen=False, auto_refresh=False) as live:
+    console = Console()
+    with Live(console=console, screen=False, auto_refresh=False) as live:
         while True:
             services = await finder.request("STATS")
-            live.update(show(services, before), refresh=True)
+            if console.is_terminal:
+                live.update(show(services, before), refresh=True)
+            else:  # Live would show only the last one
+                console.print(show(services, before))
             before = {
                 (service["id"], endpoint["name"]): endpoint["num_requests"]
                 for service in services

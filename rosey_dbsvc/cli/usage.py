@@ -32,6 +32,7 @@ FLAGS: Final = {
     "max_age": "--stream-max-age",
     "max_bytes": "--stream-max-bytes",
     "update": "--stream-update",
+    "accept_new": "--accept-new-stream",
     "timeout": "--timeout",
     "duration": "--duration",
 }

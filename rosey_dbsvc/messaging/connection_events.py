@@ -89,7 +89,10 @@ class ConnectionEvents:
 
     def _end_attempt(self, error: Exception) -> None:
         if is_refusal(error):
-            raise ConnectionRefused(f"the server refuses the connection: {error_text(error)}")
+            raise ConnectionRefused(
+                f"the server refuses the connection: {error_text(error)}: check `user` and "
+                "`password`, `token`, `creds` or `nkey`"
+            )
         if isinstance(error, TLS_ERRORS):
             raise ConnectionRefused(f"TLS failed: {error_text(error)}")
         self._failures += 1

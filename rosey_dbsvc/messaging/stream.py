@@ -14,7 +14,7 @@ from rosey_dbsvc._text import Logger
 from rosey_dbsvc.messaging.connection_events import error_text
 from rosey_dbsvc.messaging.nats_private import CONNECTION_ERRORS
 from rosey_dbsvc.operations import EVENTS
-from rosey_dbsvc.settings import UNLIMITED, Durable, format_duration, format_size
+from rosey_dbsvc.settings import DUPLICATE_WINDOW, UNLIMITED, Durable, format_duration, format_size
 
 logger = Logger(__name__)
 
@@ -51,6 +51,7 @@ class Stream:
         """Creation time, if it was created here."""
         self._nc = nc
         self._js = nc.jetstream(timeout=API_TIMEOUT)
+        self.accept_new = durable.accept_new
         self._update = durable.update
         self._prefix = f"{prefix}."
         self._subjects = [f"{prefix}.{event.name}" for event in EVENTS]
@@ -64,6 +65,7 @@ class Stream:
             num_replicas=durable.replicas,
             max_age=durable.max_age,
             max_bytes=durable.max_bytes,
+            duplicate_window=DUPLICATE_WINDOW,
             max_msgs=UNLIMITED,
             max_consumers=UNLIMITED,
         )
@@ -182,6 +184,7 @@ CHECKED: Final = (
     ("replicas", "num_replicas", str),
     ("max age", "max_age", lambda age: format_duration(age) if age else "none"),
     ("max bytes", "max_bytes", _size),
+    ("duplicate window", "duplicate_window", lambda window: format_duration(window or 0)),
     ("max messages", "max_msgs", _count),
     ("max messages per subject", "max_msgs_per_subject", _count),
     ("max message size", "max_msg_size", _size),

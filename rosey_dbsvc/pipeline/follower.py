@@ -125,11 +125,11 @@ class Follower:
                 f"the database has events that are not from the stream {self._stream.name}: "
                 "begin with a new file, or with a copy of one that follows it"
             )
-        if known and known != state.created:
-            logger.warning(
-                "the stream %(stream)s was created anew: reading it from the beginning",
-                stream=self._stream.name,
-            )
+        if known and known != state.created and await self._is_same(state):
+            known = self._cursor.created = state.created
+            self._created = ""
+        elif known and known != state.created:
+            self._accept_new(state)
         if known != state.created:
             self._is_fresh = True
             await self._writer.begin(0)
@@ -138,7 +138,40 @@ class Follower:
             self._writer.skip(BEGINNING)  # writes the name of the stream to the file at once
         elif not self._created:
             await self._writer.begin(self._position.sequence)
+            self._writer.skip(self._position)
         self._created = state.created
+
+    async def _is_same(self, state: StreamState) -> bool:
+        """Return whether a stream with another creation time has the event at the cursor.
+
+        A server may change that time, for example when it restores a snapshot.
+        """
+        position = self._position
+        if not position.sequence or state.last < position.sequence:
+            return False
+        if state.first > position.sequence:  # a new stream would begin at 1
+            return True
+        subject = await self._stream.consume(position.sequence)
+        async with stream_reader.open_reader(self._nc, subject) as reader:
+            async for found in reader.batches():
+                if found:
+                    first = found[0]
+                    return Position(first.sequence, first.stored_at) == position
+        return False
+
+    def _accept_new(self, state: StreamState) -> None:
+        """Raise StreamDiffers, unless the stream cannot have events that were applied before."""
+        created_here = state.created == self._stream.created
+        if self._position.sequence and not (created_here or self._stream.accept_new):
+            raise errors.StreamDiffers(
+                f"the stream {self._stream.name} is another than before, so its events may have "
+                "been applied already: restore the stream, begin with a new file, or set "
+                "`accept_new`"
+            )
+        logger.warning(
+            "the stream %(stream)s was created anew: reading it from the beginning",
+            stream=self._stream.name,
+        )
 
     async def _handle_short(self, state: StreamState) -> None:
         """Wait for the stream's end to come back; then read by time what came after it."""

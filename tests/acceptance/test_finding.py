@@ -12,7 +12,7 @@ import anyio
 import nats
 import pytest
 from support.bots import Bot
-from support.processes import ENVIRONMENT, SERVING, run, running
+from support.processes import COMMAND, ENVIRONMENT, SERVING, run, running
 from support.servers import NatsServer, free_port
 from support.terminal import on_a_terminal
 
@@ -113,6 +113,24 @@ def test_the_numbers_are_watched_until_ctrl_c(served: str) -> None:
             terminal.wait_for("user_joined")
         assert terminal.stop(signal.SIGINT) == 0
     assert "Traceback" not in terminal.said
+
+
+def test_the_numbers_are_watched_in_a_pipe(served: str) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "stats", "--nats-url", served, "--watch"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    ) as process:
+        assert process.stdout is not None
+        seen = 0
+        while seen < 2:
+            line = process.stdout.readline()
+            assert line, "it has ended"
+            seen += "user_joined" in line
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 0
 
 
 def test_nats_s_own_client_in_another_language_finds_it(

@@ -63,7 +63,15 @@ def test_a_duration_is_limited_as_the_server_limits_it(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"stream": "a.b"}, {"stream": ""}, {"replicas": 0}, {"replicas": 6}, {"max_age": -1}]
+    "wrong",
+    [
+        {"stream": "a.b"},
+        {"stream": ""},
+        {"replicas": 0},
+        {"replicas": 6},
+        {"max_age": -1},
+        {"max_age": 119},
+    ],
 )
 def test_an_invalid_field_of_the_durable_mode_is_named(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidSettings, match=f"`{next(iter(wrong))}`: expected"):

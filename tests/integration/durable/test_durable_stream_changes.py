@@ -2,8 +2,9 @@
 
 import json
 import shutil
+import sqlite3
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import anyio
@@ -60,7 +61,7 @@ async def found(nc: Client, stream: str) -> bool:
 async def test_a_query_does_not_take_a_new_stream_for_the_one_before(
     nc: Client, path: Path, prefix: str, stream: str, service_of: ServiceOf
 ) -> None:
-    async with service_of(path) as service:
+    async with service_of(path, accept_new=True) as service:
         await publish(nc, prefix, range(100))
         await Bot(nc, prefix).committed()
         await nc.jetstream().delete_stream(stream)
@@ -175,3 +176,65 @@ async def test_after_a_server_lost_the_end_of_the_stream_all_later_events_are_ap
         "the stream ROSEY_DB lost its last events, which this database has: "
         "reading what was stored later"
     )
+
+
+async def change_creation_time(path: Path) -> None:
+    def change() -> None:
+        with closing(sqlite3.connect(path)) as conn, conn:
+            conn.execute("UPDATE rosey_dbsvc_cursor SET created = '2001-02-03T04:05:06Z'")
+
+    await to_thread.run_sync(change)
+
+
+async def replace_stream(nc: Client, prefix: str, stream: str, numbers: range) -> None:
+    """Put another stream with the same name and other events in the place of the stream."""
+    await nc.jetstream().delete_stream(stream)
+    subjects = [f"{prefix}.{event.name}" for event in EVENTS]
+    await nc.jetstream().add_stream(name=stream, subjects=subjects, max_age=7 * 86400)
+    await publish(nc, prefix, numbers)
+
+
+@pytest.mark.parametrize("keep", [None, 2, 0])
+async def test_a_stream_with_another_creation_time_and_the_same_events_goes_on(
+    nc: Client, path: Path, prefix: str, stream: str, service_of: ServiceOf, keep: int | None
+) -> None:
+    async with service_of(path):
+        await publish(nc, prefix, range(10))
+        await Bot(nc, prefix).committed()
+    for first in (10, 20, 30):
+        await change_creation_time(path)
+        if keep is not None:
+            await nc.jetstream().purge_stream(stream, keep=keep or None)
+        async with service_of(path) as service:
+            await publish(nc, prefix, range(first, first + 10))
+            await Bot(nc, prefix).committed()
+            assert (service.counts.applied, service.counts.expired) == (10, 0)
+    assert await messages(path) == [*range(40)]
+
+
+@pytest.mark.parametrize("count", [5, 10, 20])
+async def test_another_stream_with_the_name_is_refused_and_nothing_is_applied(
+    nc: Client, path: Path, prefix: str, stream: str, service_of: ServiceOf, count: int
+) -> None:
+    async with service_of(path):
+        await publish(nc, prefix, range(10))
+        await Bot(nc, prefix).committed()
+    await replace_stream(nc, prefix, stream, range(count))
+    with pytest.raises(errors.StreamDiffers, match="is another than before"):
+        async with service_of(path):
+            raise AssertionError("it serves")
+    assert await messages(path) == [*range(10)]
+
+
+async def test_another_stream_is_read_from_its_beginning_if_that_is_accepted(
+    nc: Client, path: Path, prefix: str, stream: str, service_of: ServiceOf
+) -> None:
+    async with service_of(path):
+        await publish(nc, prefix, range(10))
+        await Bot(nc, prefix).committed()
+    await replace_stream(nc, prefix, stream, range(100, 105))
+    async with service_of(path, accept_new=True):
+        await Bot(nc, prefix).committed()
+    async with service_of(path):
+        await Bot(nc, prefix).committed()
+    assert await messages(path) == [*range(10), *range(100, 105)]
