@@ -4,11 +4,25 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from rosey_dbsvc._text import describe
 from rosey_dbsvc.errors import CannotOpen, DbsvcError, NotADatabase
 from rosey_dbsvc.storage import sqlite_errors
+
+HEADER: Final = b"SQLite format 3\0"
+"""First bytes of a database file."""
+
+
+def check_header(path: str) -> None:
+    """Raise NotADatabase for an existing file of another format."""
+    try:
+        with Path(path).open("rb") as file:
+            header = file.read(len(HEADER))
+    except OSError:  # opening the database explains it
+        return
+    if header not in {HEADER, b""}:
+        raise NotADatabase(f"{path} is not a readable SQLite database: file is not a database")
 
 
 def connect(path: str, mode: Literal["ro", "rw"], timeout: float = 5.0) -> sqlite3.Connection:

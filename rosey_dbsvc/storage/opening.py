@@ -14,7 +14,7 @@ from rosey_dbsvc._text import Logger, describe
 from rosey_dbsvc.errors import CannotOpen, DbsvcError, InvalidSettings
 from rosey_dbsvc.settings import Durable, Factory
 from rosey_dbsvc.storage.adopted import AdoptedStorage
-from rosey_dbsvc.storage.connect import opening_error
+from rosey_dbsvc.storage.connect import check_header, opening_error
 from rosey_dbsvc.storage.lock import writer_lock
 from rosey_dbsvc.storage.protocol import Storage
 from rosey_dbsvc.storage.sqlite import BotDatabase
@@ -51,9 +51,12 @@ def opened(
         path = IN_MEMORY
         if isinstance(database, str | os.PathLike):
             path = os.fspath(database)
+            factory = load_factory(factory)
             if path != IN_MEMORY:
+                if factory is BotDatabase:
+                    check_header(path)  # before there is a lock file beside it
                 locks.enter_context(writer_lock(path))
-            database = _open(load_factory(factory), path)
+            database = _open(factory, path)
             stack.callback(_close, database, keep_sessions=durable is not None)
             storage = _adopt(database, path)
             stack.callback(storage.release, CLOSING_BUSY_TIMEOUT)

@@ -29,7 +29,7 @@ from rosey_dbsvc.errors import BackupFailed
 from rosey_dbsvc.storage.admin import backup
 from rosey_dbsvc.storage.admin.backup import back_up
 from rosey_dbsvc.storage.admin.interruptible import exit_on_signals
-from rosey_dbsvc.storage.connect import open_existing
+from rosey_dbsvc.storage.connect import HEADER, open_existing
 
 ServiceOf = Callable[..., DatabaseService]
 
@@ -151,19 +151,19 @@ def test_restored_it_reads_on_from_the_stream_and_nothing_is_lost_or_doubled(
 def test_broken_off_it_leaves_the_older_backup_and_nothing_else(
     filled: Path, copy: Path, number: signal.Signals
 ) -> None:
-    copy.write_bytes(backup.HEADER)
+    copy.write_bytes(HEADER)
 
     def report(_done: int, _total: int) -> None:
         os.kill(os.getpid(), number)
 
     with pytest.raises((SystemExit, KeyboardInterrupt)), exit_on_signals():
         back_up(str(filled), str(copy), report)
-    assert copy.read_bytes() == backup.HEADER
+    assert copy.read_bytes() == HEADER
     assert [*copy.parent.iterdir()] == [copy]
 
 
 def test_a_damaged_database_makes_no_backup_and_takes_none_away(filled: Path, copy: Path) -> None:
-    copy.write_bytes(backup.HEADER)
+    copy.write_bytes(HEADER)
     (root,) = select(filled, "SELECT rootpage FROM sqlite_master WHERE name = 'recent_chat'")[0]
     with filled.open("r+b") as file:
         file.seek((root - 1) * 4096)
@@ -172,7 +172,7 @@ def test_a_damaged_database_makes_no_backup_and_takes_none_away(filled: Path, co
     assert failed.returncode == 1
     (line,) = failed.stderr.splitlines()
     assert line.startswith("rosey-dbsvc: the database is damaged, so it was not backed up: ")
-    assert copy.read_bytes() == backup.HEADER
+    assert copy.read_bytes() == HEADER
     assert [*copy.parent.iterdir()] == [copy]
 
 

@@ -198,3 +198,10 @@ def test_the_kind_of_storage_is_that_of_the_object(path: Path) -> None:
     for kind, storage in ((BotDatabase, SqliteStorage), (Subclass, AdoptedStorage)):
         with opened(path, kind) as found:
             assert type(found) is storage
+
+
+def test_a_file_of_another_format_gets_no_lock_file(path: Path) -> None:
+    path.write_text("root:x:0:0:root:/root:/bin/sh\n")
+    with pytest.raises(NotADatabase, match="is not a readable SQLite database"), opened(path):
+        pass
+    assert [file.name for file in path.parent.iterdir()] == [path.name]

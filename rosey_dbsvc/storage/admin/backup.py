@@ -12,10 +12,9 @@ from rosey_dbsvc._text import describe, shorten
 from rosey_dbsvc.errors import BackupFailed, CannotOpen
 from rosey_dbsvc.storage.admin import Report
 from rosey_dbsvc.storage.admin.interruptible import execute
-from rosey_dbsvc.storage.connect import open_existing
+from rosey_dbsvc.storage.connect import HEADER, open_existing
 from rosey_dbsvc.storage.lock import check_path
 
-HEADER: Final = b"SQLite format 3\0"
 PAGES_PER_STEP: Final = 1000  # pages that are copied between two reports
 IN_USE_SUFFIXES: Final = ("-wal", "-journal", ".lock")
 """Suffixes of the files beside a database in use."""

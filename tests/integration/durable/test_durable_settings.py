@@ -38,7 +38,8 @@ async def test_a_stream_with_other_settings_is_refused_and_changed_only_with_upd
         await service_of(path).serve()
     assert re.search(
         rf"the stream {stream} has other settings: "
-        rf"subjects {prefix}.user.joined instead of \S.*, max age 1m instead of 7d, duplicate window 1m instead of 2m; ",
+        rf"subjects {prefix}.user.joined instead of \S.*, max age 1m instead of 7d, "
+        "duplicate window 1m instead of 2m; ",
         str(refused.value),
     )
     assert (await info(nc, stream)).config.max_age == 60
