@@ -2,6 +2,7 @@
 
 import re
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from support.calls import ask, publish
 from support.databases import locked, select
 from support.processes import COMMAND, SERVING, run, running
 from support.servers import NatsServer, free_port
+
+from rosey_dbsvc.cli.signals import REPEAT_INTERVAL
 
 STOPPED = r"stopped: (\d+) events applied, (\d+) rejected, (\d+) queries answered"
 
@@ -51,10 +54,27 @@ def test_a_second_sigterm_ends_at_once_and_says_what_was_lost(
             process.wait_for("cannot commit, retrying: ")
             process.send(signal.SIGTERM)
             process.wait_for("received SIGTERM: stopping")
+            time.sleep(REPEAT_INTERVAL)  # an earlier one would be the same signal
             assert process.stop() == 1
         assert "received SIGTERM again: stopping at once" in process.said
         assert "stopped too early: 100 delivered messages are lost" in process.said
         assert "Traceback" not in process.said
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_two_signals_at_once_lose_no_delivered_event(
+    own_server: NatsServer, path: Path, number: signal.Signals
+) -> None:
+    with running("--nats-url", own_server.url, "--db-path", path) as process:
+        process.wait_for(SERVING)
+        with locked(path):
+            publish(own_server.url, 1000)
+            process.wait_for("cannot commit, retrying: ")
+            process.send(number)
+            process.wait_for("stopping")
+            process.send(number)
+        assert process.wait() == 0
+    assert select(path, "SELECT count(*) FROM recent_chat") == [(1000,)]
 
 
 def test_a_deadline_ends_a_stop_that_cannot_finish(own_server: NatsServer, path: Path) -> None:
