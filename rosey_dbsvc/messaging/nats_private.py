@@ -37,6 +37,8 @@ PRIVATE_ATTRIBUTES: Final = (
 
 UNDECODABLE: Final = "Rosey-Undecodable"
 """Header of a message with a subject, a reply subject or headers that cannot be decoded."""
+UNDECODABLE_PARTS: Final = ("headers", "subject or reply subject")
+"""Values of that header. Others are a publisher's."""
 CONNECTION_ERRORS: Final = (OSError, Error, RuntimeError)
 """Raised by nats-py when the server is gone; RuntimeError on uvloop."""
 POLL_INTERVAL: Final = 0.05  # time between two looks at the connection during a flush, in seconds
@@ -64,7 +66,9 @@ class CheckedClient(Client):
 
     async def _read_loop(self) -> None:
         await super()._read_loop()
-        if self.is_connected:  # nats-py only logs such an error, and never reads again
+        task = asyncio.current_task()
+        is_ending = self.is_draining or (task is not None and task.cancelling())
+        if self.is_connected and not is_ending:  # nats-py only logs it, and never reads again
             error = Error("the read loop ended")
             await self._error_cb(error)
             await self._process_op_err(error)
@@ -121,13 +125,13 @@ def accept_undecodable(nc: Client) -> None:
         try:
             return await process_headers(headers)
         except Exception:  # noqa: BLE001  an untrusted client decides which
-            return {UNDECODABLE: "headers"}
+            return {UNDECODABLE: UNDECODABLE_PARTS[0]}
 
     def build(sid: int, subject: bytes, reply: bytes, data: bytes, headers: Any) -> Any:  # noqa: ANN401
         try:
             return build_message(sid, subject, reply, data, headers)
         except UnicodeDecodeError:
-            marked = {**(headers or {}), UNDECODABLE: "subject or reply subject"}
+            marked = {**(headers or {}), UNDECODABLE: UNDECODABLE_PARTS[1]}
             return build_message(sid, _readable(subject), _readable(reply), data, marked)
 
     vars(nc).update(_process_headers=decode_headers, _build_message=build)

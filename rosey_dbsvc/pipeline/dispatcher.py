@@ -9,7 +9,7 @@ from nats.aio.msg import Msg
 from rosey_dbsvc._text import Logger, shorten
 from rosey_dbsvc.counters import Counts
 from rosey_dbsvc.errors import InvalidPayload, ShuttingDown
-from rosey_dbsvc.messaging.nats_private import UNDECODABLE
+from rosey_dbsvc.messaging.nats_private import UNDECODABLE, UNDECODABLE_PARTS
 from rosey_dbsvc.operations import OPERATIONS
 from rosey_dbsvc.operations.base import Event, Query
 from rosey_dbsvc.operations.codec import O, decode
@@ -93,8 +93,8 @@ class Dispatcher:
 
 
 def _decode(operation: type[O], msg: Msg) -> O:
-    if msg.headers and UNDECODABLE in msg.headers:
-        raise InvalidPayload(f"the {msg.headers[UNDECODABLE]} of the message cannot be decoded")
+    if msg.headers and (part := msg.headers.get(UNDECODABLE)) in UNDECODABLE_PARTS:
+        raise InvalidPayload(f"the {part} of the message cannot be decoded")
     return decode(operation, msg.data)
 
 

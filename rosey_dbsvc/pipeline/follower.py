@@ -125,11 +125,13 @@ class Follower:
                 f"the database has events that are not from the stream {self._stream.name}: "
                 "begin with a new file, or with a copy of one that follows it"
             )
-        if known and known != state.created and await self._is_same(state):
-            known = self._cursor.created = state.created
-            self._created = ""
-        elif known and known != state.created:
-            self._accept_new(state)
+        is_same = known == state.created
+        if known and not is_same:
+            if is_same := await self._has_event_at_cursor(state):
+                known = self._cursor.created = state.created
+                self._writer.skip(self._position)
+            else:
+                self._accept_new(state)
         if known != state.created:
             self._is_fresh = True
             await self._writer.begin(0)
@@ -138,31 +140,34 @@ class Follower:
             self._writer.skip(BEGINNING)  # writes the name of the stream to the file at once
         elif not self._created:
             await self._writer.begin(self._position.sequence)
-            self._writer.skip(self._position)
         self._created = state.created
 
-    async def _is_same(self, state: StreamState) -> bool:
-        """Return whether a stream with another creation time has the event at the cursor.
+    async def _has_event_at_cursor(self, state: StreamState) -> bool:
+        """Return whether a stream with another creation time is the stream of the cursor.
 
         A server may change that time, for example when it restores a snapshot.
         """
         position = self._position
-        if not position.sequence or state.last < position.sequence:
+        if not position.sequence or state.created == self._stream.created:
             return False
-        if state.first > position.sequence:  # a new stream would begin at 1
-            return True
+        if state.last < position.sequence:
+            self._raise_while_short(state)
+            return False
         subject = await self._stream.consume(position.sequence)
         async with stream_reader.open_reader(self._nc, subject) as reader:
             async for found in reader.batches():
-                if found:
-                    first = found[0]
-                    return Position(first.sequence, first.stored_at) == position
+                if not found:  # a heartbeat: that event and those after it were deleted
+                    return True
+                first = found[0]
+                if first.sequence == position.sequence:
+                    return first.stored_at == position.stored_at
+                return first.stored_at > position.stored_at
         return False
 
     def _accept_new(self, state: StreamState) -> None:
         """Raise StreamDiffers, unless the stream cannot have events that were applied before."""
-        created_here = state.created == self._stream.created
-        if self._position.sequence and not (created_here or self._stream.accept_new):
+        is_empty = state.created == self._stream.created or not state.last
+        if self._position.sequence and not (is_empty or self._stream.accept_new):
             raise errors.StreamDiffers(
                 f"the stream {self._stream.name} is another than before, so its events may have "
                 "been applied already: restore the stream, begin with a new file, or set "
@@ -175,15 +180,19 @@ class Follower:
 
     async def _handle_short(self, state: StreamState) -> None:
         """Wait for the stream's end to come back; then read by time what came after it."""
+        self._raise_while_short(state)
+        self._read_by_time()
+        await self._writer.begin(0)
+        self._position = Position(0, self._position.stored_at)
+
+    def _raise_while_short(self, state: StreamState) -> None:
+        """Raise Unavailable for a while: the end of the stream may come back."""
         now = anyio.current_time()
         self._short_since = self._short_since or now
         if now - self._short_since < SHORT_TIMEOUT:
             raise errors.Unavailable(
                 f"it ends at {state.last}, but {self._position.sequence} was read from it"
             )
-        self._read_by_time()
-        await self._writer.begin(0)
-        self._position = Position(0, self._position.stored_at)
 
     def _read_by_time(self) -> None:
         logger.error(

@@ -4,7 +4,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
 from rosey_dbsvc._text import Logger
@@ -32,6 +32,7 @@ class AdoptedStorage(BaseStorage):
     """
 
     readers = 0
+    single_cursor = False  # a method commits by itself: a retry of the cursor must not repeat it
 
     def __init__(self, database: object) -> None:
         """Raise NotAdoptable for a missing method or a connection bound to its thread."""
@@ -51,16 +52,16 @@ class AdoptedStorage(BaseStorage):
         self, batch: Sequence[Received], position: Position | None
     ) -> Outcome | None:
         """Apply as one transaction. Stop that for good if the database makes it impossible."""
-        with suppress(EndsTransactions):
-            if (outcome := super()._apply_grouped(batch, position)) is not None:
-                return outcome
-        logger.warning(
-            "%(database)s ends transactions by itself: from now on each event is applied by "
-            "itself, at least once",
-            database=self.name,
-        )
-        self.commits_batches = False
-        return None
+        try:
+            return super()._apply_grouped(batch, position)
+        except EndsTransactions:
+            logger.warning(
+                "%(database)s ends transactions by itself: from now on each event is applied by "
+                "itself, at least once",
+                database=self.name,
+            )
+            self.commits_batches = False
+            return None
 
     def _transaction(self) -> AbstractContextManager[None]:
         assert self._proxy is not None  # noqa: S101  or batches are not committed
@@ -84,7 +85,7 @@ class AdoptedStorage(BaseStorage):
     def _call(self, received: Received) -> None:
         self._at = received.at
         self._find_call(type(received.event))(received.event)
-        if self._proxy is not None and self.commits_batches:
+        if self._proxy is not None:
             self._proxy.check()
 
     def _find_call(self, operation: type[Operation]) -> Call:

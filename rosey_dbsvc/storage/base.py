@@ -26,6 +26,8 @@ class BaseStorage(ABC):
     """Applies a batch as one transaction, or at worst each event as one."""
 
     commits_batches = True
+    single_cursor = True
+    """Whether the cursor moves in the transaction of an event that is applied by itself."""
 
     def __init__(self, database: object, conn: sqlite3.Connection | None) -> None:
         self.file = connect.file_of(conn) if conn else ""
@@ -117,24 +119,28 @@ class BaseStorage(ABC):
             try:
                 with self._single_transaction():
                     self._call(received)
-                    self._move_cursor(received.position)
+                    if self.single_cursor:
+                        self._move_cursor(received.position)
             except Exception as error:  # noqa: BLE001
                 if not sqlite_errors.is_of_event(error):
                     outcome.obstacle = error
-                    return outcome
+                    break
                 outcome.rejections.append(Rejection(received.event, error))
             outcome.settled += 1
-            self._set_position(received.position)
-        if outcome.settled == len(batch) and self.cursor is not None:
-            outcome.obstacle = self._commit_cursor(position)
+        if outcome.settled < len(batch):
+            position = batch[outcome.settled - 1].position if outcome.settled else None
+        cursor_error = self._commit_cursor(position)
+        outcome.obstacle = outcome.obstacle or cursor_error
         return outcome
 
     def _commit_cursor(self, position: Position | None) -> Exception | None:
-        """Move the cursor past what was rejected or skipped; return the obstacle, if any."""
+        """Move the cursor past what is settled or skipped; return the obstacle, if any."""
+        if self.cursor is None or position is None:
+            return None
         try:
             with self._single_transaction():
                 self._move_cursor(position)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, sqlite_errors.CursorError) as error:
             return error
         self._set_position(position)
         return None
@@ -162,9 +168,12 @@ class BaseStorage(ABC):
         self.cursor = Cursor(self._conn, stream)
 
     def _move_cursor(self, position: Position | None) -> None:
-        """Write the position, to be committed with the events before it."""
+        """Write the position, to be committed with the events before it. Raises CursorError."""
         if self.cursor is not None and position is not None:
-            self.cursor.move(position)
+            try:
+                self.cursor.move(position)
+            except sqlite3.Error as error:
+                raise sqlite_errors.CursorError(f"cannot write the cursor: {error}") from error
 
     def _set_position(self, position: Position | None) -> None:
         """Set the position after its commit."""

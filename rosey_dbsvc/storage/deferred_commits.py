@@ -117,10 +117,12 @@ class DeferredCommits:
             self._state.is_open = False
 
     def check(self) -> None:
-        """Check that the transaction of the batch is still open.
+        """Check that the transaction of the batch, if there is one, is still open.
 
         Raises EndsTransactions, RolledBack, or the error because of which SQLite rolled back.
         """
+        if not self._state.is_open:
+            return
         if self._state.failure is not None:
             raise self._state.failure
         if not self.conn.in_transaction:
@@ -157,4 +159,6 @@ class DeferredCommits:
                 self.conn.execute(f"ROLLBACK TO {name}")
             self.conn.execute(f"RELEASE {name}")
         except sqlite3.OperationalError as error:
-            raise EndsTransactions from error  # no such savepoint
+            if "no such savepoint" not in str(error):
+                raise
+            raise EndsTransactions from error

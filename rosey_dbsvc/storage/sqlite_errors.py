@@ -28,8 +28,14 @@ TRANSIENT_ERRNO: Final = frozenset(
 )
 
 
+class CursorError(Exception):
+    """The cursor cannot be written, which is no fault of an event."""
+
+
 def is_of_event(error: Exception) -> bool:
     """Return whether the event caused the error, so that it would fail again."""
+    if isinstance(error, CursorError):
+        return False
     if isinstance(error, OSError):
         return error.errno not in TRANSIENT_ERRNO
     return not is_transient(error) and not is_fatal(error)
@@ -42,7 +48,7 @@ def is_transient(error: Exception) -> bool:
 
 def is_fatal(error: Exception) -> bool:
     """Return whether the database is not usable any more."""
-    return _primary_code(error) in FATAL or _is_wrong_thread(error)
+    return _primary_code(error) in FATAL or _is_unusable(error)
 
 
 def is_nested_begin(error: Exception) -> bool:
@@ -50,8 +56,10 @@ def is_nested_begin(error: Exception) -> bool:
     return isinstance(error, sqlite3.OperationalError) and "within a transaction" in str(error)
 
 
-def _is_wrong_thread(error: Exception) -> bool:
-    return isinstance(error, sqlite3.ProgrammingError) and "created in a thread" in str(error)
+def _is_unusable(error: Exception) -> bool:
+    """Return whether the connection is closed, or bound to another thread."""
+    texts = ("created in a thread", "closed database")
+    return isinstance(error, sqlite3.ProgrammingError) and any(text in str(error) for text in texts)
 
 
 def _primary_code(error: Exception) -> int | None:

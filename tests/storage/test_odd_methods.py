@@ -16,6 +16,7 @@ from storage.backends import joined
 from support.databases import OldBotDatabase, select
 
 from rosey_dbsvc import adopt
+from rosey_dbsvc.errors import NotADatabase
 from rosey_dbsvc.storage.cursor import Position
 from rosey_dbsvc.storage.protocol import Received, Storage
 
@@ -222,3 +223,28 @@ def test_a_batch_with_many_bad_events_is_two_transactions(path: Path) -> None:
         assert (outcome.settled, len(outcome.rejections)) == (1000, 100)
         storage.release()
     assert len(begun) == 2
+
+
+@pytest.mark.parametrize("method", [left_open, commit_then_fail])
+def test_a_cursor_that_cannot_be_written_rejects_no_event(path: Path, method: Method) -> None:
+    with closing(Odd(str(path), method)) as database:
+        storage = adopt(database)
+        storage.follow("ROSEY_DB")
+        for names in (["a"], [BAD, "b"]):
+            database.conn.execute("DROP TABLE IF EXISTS rosey_dbsvc_cursor")
+            database.conn.commit()
+            outcome = storage.apply(events(names), Position(len(names), 1))
+            assert "cannot write the cursor" in str(outcome.obstacle)
+            assert [each.event.username for each in outcome.rejections] in ([], [BAD])  # type: ignore[attr-defined]
+        storage.release()
+
+
+def test_a_connection_that_its_owner_closed_is_fatal(path: Path) -> None:
+    database = OldBotDatabase(str(path))
+    storage = adopt(database)
+    storage.apply(joined("alice"))
+    database.conn.close()
+    outcome = storage.apply(joined("bob"))
+    assert outcome.rejections == []
+    with pytest.raises(NotADatabase, match="closed database"):
+        outcome.raise_if_fatal()

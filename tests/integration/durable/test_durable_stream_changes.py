@@ -238,3 +238,32 @@ async def test_another_stream_is_read_from_its_beginning_if_that_is_accepted(
     async with service_of(path):
         await Bot(nc, prefix).committed()
     assert await messages(path) == [*range(10), *range(100, 105)]
+
+
+async def test_a_stream_whose_last_events_were_deleted_goes_on(
+    nc: Client, path: Path, prefix: str, stream: str, service_of: ServiceOf
+) -> None:
+    async with service_of(path):
+        await publish(nc, prefix, range(10))
+        await Bot(nc, prefix).committed()
+    await change_creation_time(path)
+    await nc.jetstream().delete_msg(stream, 10)
+    with anyio.fail_after(20):
+        async with service_of(path) as service:
+            await publish(nc, prefix, range(10, 12))
+            await Bot(nc, prefix).committed()
+            assert service.counts.applied == 2
+    assert await messages(path) == [*range(12)]
+
+
+async def test_an_empty_stream_in_the_place_of_the_stream_is_followed(
+    nc: Client, path: Path, prefix: str, stream: str, service_of: ServiceOf
+) -> None:
+    async with service_of(path):
+        await publish(nc, prefix, range(10))
+        await Bot(nc, prefix).committed()
+    await replace_stream(nc, prefix, stream, range(0))
+    async with service_of(path):
+        await publish(nc, prefix, range(10, 12))
+        await Bot(nc, prefix).committed()
+    assert await messages(path) == [*range(12)]
