@@ -28,6 +28,7 @@ def main() -> None:
     """Run the command line. Errors become one line and an exit code."""
     open_standard_streams()
     try:
+        check_directory()
         sys.exit(app(standalone_mode=False))
     except DbsvcError as error:
         fail(error)
@@ -41,6 +42,16 @@ def main() -> None:
         fail(DbsvcError(str(error)))
     except (KeyboardInterrupt, typer.Abort):  # before there is a service to stop
         sys.exit(128 + signal.SIGINT)
+
+
+def check_directory() -> None:
+    """Raise InvalidSettings if the current directory was deleted."""
+    try:
+        os.getcwd()  # noqa: PTH109  pathlib is slower to import
+    except OSError:
+        raise InvalidSettings(
+            "the current directory does not exist any more: change to another one"
+        ) from None
 
 
 def open_standard_streams() -> None:

@@ -60,6 +60,7 @@ class Writer:
         self._position: Position | None = None
         self._last_sequence = 0
         self._ended = False
+        self._backoff = Backoff("cannot commit", "commits work again")
         self._arrived = anyio.Event()
         self._taken = anyio.Event()
         self._progress = anyio.Event()
@@ -137,19 +138,18 @@ class Writer:
         return batch
 
     async def _commit(self, batch: Batch) -> None:
-        backoff = Backoff("cannot commit", "commits work again")
         events, position = batch
         while True:
             outcome = await self._apply_timed(events, position)
             self._settle(outcome, events[: outcome.settled])
-            outcome.raise_if_fatal()
             events = events[outcome.settled :]
             if outcome.obstacle is not None:
+                outcome.raise_if_fatal()
                 queued = f" ({self._counts.pending:,} events queued)"
-                await backoff.wait(describe(outcome.obstacle), queued)
+                await self._backoff.wait(describe(outcome.obstacle), queued)
             elif not events:
                 break
-        backoff.succeeded()
+        self._backoff.succeeded()
         if position is not None:
             self.reached = position.sequence
             self._notify()

@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from support.processes import run
+from support.processes import ENVIRONMENT, run
 
 import rosey_dbsvc
 from rosey_dbsvc.cli import app as cli
@@ -110,3 +110,18 @@ def test_what_the_system_refuses_is_one_line(
         cli.main()
     assert ended.value.code == 1
     assert capsys.readouterr().err == "rosey-dbsvc: [Errno 28] No space left on device\n"
+
+
+def test_a_directory_that_was_deleted_is_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    script = (
+        f'cd "{folder}" && rmdir "{folder}" && exec "{sys.executable}" -m rosey_dbsvc operations'
+    )
+    done = subprocess.run(
+        ["sh", "-c", script], capture_output=True, text=True, check=False, env=ENVIRONMENT
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "rosey-dbsvc: the current directory does not exist any more: change to another one\n"
+    )
