@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import anyio
 import pytest
 from anyio import to_thread
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nats.aio.client import Client
+from nats.protocol.parser import Parser
 from support.bots import Bot
 from support.databases import rows
 from support.raw import PING, RawClient
@@ -117,3 +119,30 @@ async def test_no_bytes_silence_a_service(
         await bot.committed()
         assert service.counts.connected
         assert service.counts.applied >= 1
+
+
+async def test_a_read_loop_that_ends_is_noticed_and_the_service_reconnects(
+    bot: Bot,
+    path: Path,
+    service_of: ServiceOf,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    parse, failed = Parser.parse, anyio.Event()
+
+    async def fail_once(parser: Parser, data: bytes = b"") -> None:
+        if b"poison" in data and not failed.is_set():
+            failed.set()
+            raise RuntimeError("an error of nats-py")
+        await parse(parser, data)
+
+    monkeypatch.setattr(Parser, "parse", fail_once)
+    async with service_of(path):
+        await bot.publish("message.log", username="alice", message="poison")
+        with anyio.fail_after(30):
+            await failed.wait()
+            while "reconnected to NATS" not in caplog.messages:
+                await anyio.sleep(0.01)
+        await bot.publish("message.log", username="alice", message="after")
+        await bot.committed()
+    assert await rows(path, MESSAGES) == [("after",)]
