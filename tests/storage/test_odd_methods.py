@@ -248,3 +248,18 @@ def test_a_connection_that_its_owner_closed_is_fatal(path: Path) -> None:
     assert outcome.rejections == []
     with pytest.raises(NotADatabase, match="closed database"):
         outcome.raise_if_fatal()
+
+
+@pytest.mark.parametrize("method", [commit_and_go_on, script_of_a_cursor])
+def test_a_transaction_that_ended_and_began_anew_is_noticed(
+    path: Path, method: Method, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(Odd(str(path), method)) as database:
+        storage = adopt(database)
+        assert apply_all(storage, events(["a", "b"])) == 0
+        assert not storage.commits_batches
+        assert "ends transactions by itself" in caplog.text
+        before = select(path, "SELECT what FROM log")
+        assert apply_all(storage, events(["c", BAD, "d"], 3)) == 1
+        assert select(path, "SELECT what FROM log") == [*before, ("c",), ("d",)]
+        storage.release()
