@@ -125,9 +125,8 @@ class Follower:
                 f"the database has events that are not from the stream {self._stream.name}: "
                 "begin with a new file, or with a copy of one that follows it"
             )
-        is_same = known == state.created
-        if known and not is_same:
-            if is_same := await self._has_event_at_cursor(state):
+        if known not in {"", state.created}:
+            if await self._has_event_at_cursor(state):
                 known = self._cursor.created = state.created
                 self._writer.skip(self._position)
             else:

@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ from rosey_dbsvc.errors import DatabaseInUse, NotAdoptable, NotSupported
 from rosey_dbsvc.operations.base import Operation, Query
 from rosey_dbsvc.storage import sqlite_errors
 from rosey_dbsvc.storage.adopted_methods import Call, calls
-from rosey_dbsvc.storage.base import BaseStorage, EndsTransactions
+from rosey_dbsvc.storage.base import BaseStorage, EndsTransactions, use_and_close
 from rosey_dbsvc.storage.cursor import Position
 from rosey_dbsvc.storage.deferred_commits import DeferredCommits
 from rosey_dbsvc.storage.protocol import Outcome, Received, Retention
@@ -95,12 +95,7 @@ class AdoptedStorage(BaseStorage):
 
     def answer(self, query: Query, use: Callable[[Iterable[Any]], T]) -> T:
         """Return `use(rows)`. Raises NotSupported, and whatever the database raises."""
-        rows = self._find_call(type(query))(query)
-        try:
-            return use(rows)
-        finally:
-            if isinstance(rows, Generator):
-                rows.close()
+        return use_and_close(self._find_call(type(query))(query), use)
 
     def retention(self, now: float) -> Retention | None:
         """Return the deletion of old rows for a subclass of our BotDatabase, else None."""

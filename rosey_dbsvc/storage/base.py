@@ -3,19 +3,30 @@
 import sqlite3
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from rosey_dbsvc.errors import NotAdoptable
 from rosey_dbsvc.storage import connect, sqlite_errors
 from rosey_dbsvc.storage.cursor import Cursor, Position, followed_stream
 from rosey_dbsvc.storage.protocol import Outcome, Received, Rejection
 
+T = TypeVar("T")
+
 BUSY_TIMEOUT: Final = 250
 """Time that SQLite waits for a lock, in ms. It is short, because the writer retries."""
 MAX_SINGLE: Final = 100
 """Events per call of `apply`, if each is a transaction: a stop waits for one call."""
+
+
+def use_and_close(rows: Iterable[Any], use: Callable[[Iterable[Any]], T]) -> T:
+    """Return `use(rows)`. A generator is closed, and with it what it reads from."""
+    try:
+        return use(rows)
+    finally:
+        if isinstance(rows, Generator):
+            rows.close()
 
 
 class EndsTransactions(Exception):

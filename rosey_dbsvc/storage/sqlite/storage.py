@@ -2,14 +2,14 @@
 
 import sqlite3
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import groupby
 from typing import Any, Final, TypeVar
 
 from rosey_dbsvc.errors import DatabaseInUse
 from rosey_dbsvc.operations.base import Event, Query
-from rosey_dbsvc.storage.base import BaseStorage
+from rosey_dbsvc.storage.base import BaseStorage, use_and_close
 from rosey_dbsvc.storage.protocol import Outcome, Received
 from rosey_dbsvc.storage.sqlite import channel, chat, outbound, users
 from rosey_dbsvc.storage.sqlite.base import Handlers
@@ -67,14 +67,15 @@ class SqliteStorage(BaseStorage):
 
     def answer(self, query: Query, use: Callable[[Iterable[Any]], T]) -> T:
         """Return `use(rows)`. Raises sqlite3.Error, and whatever `use` raises."""
+        handler = HANDLERS[type(query)]
         with self._reader() as reader:
             try:
-                return _answer(reader, query, use)
+                return use_and_close(handler(reader, query), use)
             except sqlite3.OperationalError as error:
                 if "UTF-8" not in str(error):
                     raise
                 reader.conn.text_factory = _decode  # another program has written such text
-                return _answer(reader, query, use)
+                return use_and_close(handler(reader, query), use)
 
     @contextmanager
     def _reader(self) -> Iterator[BotDatabase | Reader]:
@@ -106,15 +107,6 @@ class SqliteStorage(BaseStorage):
         self.database.in_use = False
         self.database.use_clock(time.time)
         super().release(busy_timeout)
-
-
-def _answer(database: BotDatabase | Reader, query: Query, use: Callable[[Iterable[Any]], T]) -> T:
-    rows = HANDLERS[type(query)](database, query)
-    try:
-        return use(rows)
-    finally:
-        if isinstance(rows, Generator):
-            rows.close()
 
 
 def _decode(data: bytes) -> str:
