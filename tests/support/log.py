@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import anyio
 from nats.aio.client import Client
 from nats.errors import Error
 from nats.js.api import StreamInfo
@@ -36,6 +37,12 @@ async def publish(nc: Client, prefix: str, numbers: range, *, acked: bool = True
 
 async def info(nc: Client, stream: str) -> StreamInfo:
     return await nc.jetstream().stream_info(stream)
+
+
+async def stored(nc: Client, stream: str, last: int) -> None:
+    """Wait until the stream has stored this sequence; the server stores after a flush ends."""
+    while (await info(nc, stream)).state.last_seq < last:
+        await anyio.sleep(0.01)
 
 
 def numbers(path: Path) -> list[int]:

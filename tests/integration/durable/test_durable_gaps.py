@@ -6,7 +6,7 @@ import anyio
 import pytest
 from nats.aio.client import Client
 from support.bots import Bot
-from support.log import messages, publish
+from support.log import messages, publish, stored
 from support.services import ServiceOf
 
 from rosey_dbsvc.messaging import stream_reader
@@ -112,7 +112,7 @@ async def test_many_gaps_are_logged_as_one_line(
     for number in range(50):
         await bot.publish("user.joined", username=f"user{number}")
         await bot.publish("message.log", username="alice", message=str(number))
-    await bot.flush()
+    await stored(nc, stream, 101)
     await nc.jetstream().purge_stream(stream, subject=f"{prefix}.user.joined")
     async with service_of(path):
         await bot.committed()

@@ -11,7 +11,7 @@ import pytest
 from nats.aio.client import Client
 from support.bots import Bot
 from support.databases import rows
-from support.log import messages, publish
+from support.log import messages, publish, stored
 from support.servers import NatsServer, nats_server
 from support.services import ServiceOf
 
@@ -145,7 +145,7 @@ async def test_a_connection_closed_while_the_service_catches_up_is_lost(
     async with DatabaseService(host, path, prefix=prefix, durable=durable):
         pass
     await Bot(host, prefix).publish("user.joined", username="alice")
-    await Bot(host, prefix).flush()
+    await stored(host, stream, 1)
     service = DatabaseService(host, path, prefix=prefix, durable=durable, database=Slow)
     with pytest.raises(errors.ConnectionLost), anyio.fail_after(20), errors.sole_error():
         async with anyio.create_task_group() as tasks:
@@ -160,6 +160,7 @@ async def test_a_service_can_be_stopped_while_it_catches_up(
     nc: Client,
     path: Path,
     prefix: str,
+    stream: str,
     service_of: ServiceOf,
     method: str,
     caplog: pytest.LogCaptureFixture,
@@ -172,7 +173,7 @@ async def test_a_service_can_be_stopped_while_it_catches_up(
     async with service_of(path):
         pass
     await Bot(nc, prefix).publish("user.joined", username="alice")
-    await Bot(nc, prefix).flush()
+    await stored(nc, stream, 1)
     caplog.clear()
     service = service_of(path, database=Slow)
     with anyio.fail_after(10):

@@ -9,7 +9,7 @@ from anyio import to_thread
 from nats.aio.client import Client
 from support.bots import Bot
 from support.databases import locked, rows
-from support.log import contents, info, messages, publish
+from support.log import contents, info, messages, publish, stored
 from support.services import ServiceOf
 
 from rosey_dbsvc import BotDatabase
@@ -94,14 +94,14 @@ async def test_timestamps_are_the_times_at_which_the_stream_stored_the_events(
     async with service_of(path):
         pass
     await Bot(nc, prefix).publish("user.joined", username="alice")
-    await Bot(nc, prefix).flush()
-    stored = (await nc.jetstream().get_msg(stream, 1)).time
+    await stored(nc, stream, 1)
+    time = (await nc.jetstream().get_msg(stream, 1)).time
     await anyio.sleep(1.1)
     async with service_of(path):
         pass
     seen = await rows(path, "SELECT first_seen, last_seen, current_session_start FROM user_stats")
-    assert stored is not None
-    assert seen == [(int(stored.timestamp()),) * 3]
+    assert time is not None
+    assert seen == [(int(time.timestamp()),) * 3]
 
 
 async def test_a_stop_does_not_end_sessions(bot: Bot, path: Path, service_of: ServiceOf) -> None:
